@@ -1,0 +1,23 @@
+"""Fit molecular-mechanics force fields to quantum chemistry in one compiled, differentiable JAX program.
+
+Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values; `FusedObjective` gives SciPy the loss
+and its exact gradient.
+"""
+
+from q2mm_accel.kernel.potentials import register_form
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.references import Reference, ReferenceData
+from q2mm_accel.model.system import System
+from q2mm_accel.objective import FusedObjective, frequencies
+
+__all__ = [
+    "ForceField",
+    "FusedObjective",
+    "Molecule",
+    "Reference",
+    "ReferenceData",
+    "System",
+    "frequencies",
+    "register_form",
+]

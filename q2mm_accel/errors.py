@@ -1,0 +1,73 @@
+"""The exceptions and warnings of q2mm_accel: every message names the molecule, the item, the value found and a remedy."""
+
+
+class Q2MMAccelError(Exception):
+    """Base of all errors that q2mm_accel raises on purpose."""
+
+
+class MoleculeError(Q2MMAccelError, ValueError):
+    """A molecule's symbols, coordinates or masses cannot be right."""
+
+
+class UnitError(MoleculeError):
+    """A quantity looks as if it were given in another unit."""
+
+
+class HessianError(MoleculeError):
+    """A quantum-mechanical Hessian has the wrong shape, symmetry, invariance or content."""
+
+
+class TopologyError(Q2MMAccelError, ValueError):
+    """A term refers to atoms or types that do not exist, occurs twice, or has no defined coordinate."""
+
+
+class ParameterError(Q2MMAccelError, ValueError):
+    """A force-field parameter or parameter vector is malformed or outside its bounds."""
+
+
+class FormError(Q2MMAccelError, ValueError):
+    """An unknown functional form, or one registered twice."""
+
+
+class ReferenceDataError(Q2MMAccelError, ValueError):
+    """A reference points to something that does not exist or cannot be evaluated."""
+
+
+class InteropError(Q2MMAccelError, ValueError):
+    """Another package's object cannot be carried over without changing its meaning."""
+
+
+class NonFiniteError(Q2MMAccelError, ArithmeticError):
+    """The loss or its gradient is not finite at a parameter vector."""
+
+
+class PrecisionError(Q2MMAccelError, RuntimeError):
+    """JAX is not configured for the precision that was asked for."""
+
+
+class VersionError(Q2MMAccelError, RuntimeError):
+    """An installed package has a version known to give wrong results."""
+
+
+class DatasetError(Q2MMAccelError, RuntimeError):
+    """A data set is unknown, incomplete or damaged."""
+
+
+class MissingPackageError(Q2MMAccelError, ImportError):
+    """An optional package is not installed."""
+
+
+class Q2MMAccelWarning(UserWarning):
+    """Base of all warnings of q2mm_accel."""
+
+
+class LinearAngleWarning(Q2MMAccelWarning):
+    """An exactly linear angle has an equilibrium other than 180 degrees: the energy has a kink there."""
+
+
+class UnusedParameterWarning(Q2MMAccelWarning):
+    """No term of any molecule uses a parameter: it cannot be fitted."""
+
+
+class UnmatchedTermWarning(Q2MMAccelWarning):
+    """A bond, angle or torsion of a molecule has no parameter, so the force field leaves it out."""

@@ -1,0 +1,112 @@
+"""The arrays of a fitting problem: frozen dataclasses that JAX takes as arguments of compiled functions.
+
+Leading axis M: the molecules of a bucket, all padded to the same number of atoms N and of terms T. Cartesian components
+are ordered axis by axis, component (axis a, atom i) at a N + i, so that blocks of one axis pair are N x N matrices.
+Every padded entry is masked where it is used, whatever it holds.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+from jax import Array
+
+
+def _static():
+    return field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Terms:
+    """Terms of one kind (bond, angle, torsion or urey_bradley) of a bucket's molecules."""
+
+    present: Array
+    """(M, T) whether the term is real."""
+    types: Array
+    """(M, T) row in the force field."""
+    coordinate: Array
+    """(M, T) distance [Å], supplement of the angle [rad] or dihedral [rad]."""
+    first: Array
+    """(M, T, 3k) derivatives of the coordinate."""
+    second: Array
+    """(M, T, 3k, 3k) second derivatives; for angles those of u²/2."""
+    components: Array
+    """(M, T, 3k) Cartesian components the derivatives refer to."""
+    constants: tuple[Array, ...]
+    """Fixed parameters of a term, (M, T) each: periodicity and phase [rad] of torsions."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pairs:
+    """Van der Waals pairs of a bucket's molecules, as symmetric N x N matrices."""
+
+    present: Array
+    """(M, N, N) whether the two atoms interact."""
+    distance: Array
+    """(M, N, N) [Å]."""
+    direction: Array
+    """(M, 3, N, N) unit vectors."""
+    types: Array
+    """(M, N) van der Waals type of each atom."""
+    atom_present: Array
+    """(M, N) whether the atom is real."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Bucket:
+    """Molecules of similar size, padded to N atoms; D = 3 N."""
+
+    terms: dict[str, Terms]
+    """By kind, those that occur."""
+    pairs: Pairs | None
+    """None when no two atoms interact."""
+    inverse_root_masses: Array
+    """(M, D) [u^-1/2]."""
+    component_present: Array
+    """(M, D) whether the component belongs to a real atom."""
+    eigenvectors: Array | None
+    """(M, D, D) columns: eigenvectors of the QM Hessians; None when no reference needs them."""
+    outputs: tuple[str, ...] = _static()
+    """What the references need, in the order of `OUTPUTS`."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class References:
+    """What is compared, R references padded from the real ones."""
+
+    present: Array
+    """(R,) whether the reference is real."""
+    value: Array
+    """(R,) reference values."""
+    weight: Array
+    """(R,) weights."""
+    source: Array
+    """(R,) position in the concatenated outputs of all buckets."""
+    is_frequency: Array
+    """(R,) whether the output is an eigenvalue that is compared as a frequency."""
+    group: Array
+    """(R,) group of a relative energy; `n_groups` for all others."""
+    n_groups: int = _static()
+    """Number of groups of relative energies."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """Everything the loss depends on, but the parameters."""
+
+    buckets: tuple[Bucket, ...]
+    references: References
+    parameter_scale: Array
+    """(n,) units of the parameter vector: force-field parameter = scale times vector element."""
+    form: str = _static()
+    """Name of the functional form."""
+    n_types: tuple[tuple[str, int], ...] = _static()
+    """Number of types per kind, in the order of the parameter vector."""
+
+
+OUTPUTS = ("energy", "eigenvalues", "hessian", "eigenmatrix")
+"""What a bucket can compute: (M,), (M, D), (M, D, D) and (M, D, D)."""

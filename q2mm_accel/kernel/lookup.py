@@ -1,0 +1,144 @@
+"""Where in the buckets' outputs each reference's computed value stands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from q2mm_accel.errors import ReferenceDataError
+from q2mm_accel.kernel.arrays import OUTPUTS, References
+from q2mm_accel.kernel.batching import quantised
+from q2mm_accel.model.references import Reference
+from q2mm_accel.model.system import System
+
+OUTPUT_OF = {
+    "energy": "energy",
+    "relative_energy": "energy",
+    "frequency": "eigenvalues",
+    "hessian_element": "hessian",
+    "eig_diagonal": "eigenmatrix",
+    "eig_offdiagonal": "eigenmatrix",
+}
+"""The output that a kind of reference reads."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Place of a system: its bucket's number, its row there, and the number of atoms it is padded to."""
+
+    bucket: int
+    row: int
+    n_atoms: int
+
+
+def check_references(references: Sequence[Reference], systems: Sequence[System]) -> None:
+    """Check that every reference points to something that exists and can be computed at a fixed geometry.
+
+    Raises:
+        ReferenceDataError: it does not; or there is no reference at all, or a group of one relative energy.
+    """
+    if not references:
+        raise ReferenceDataError("no reference has a weight above 0, so there is nothing to fit; add references.")
+    for reference in references:
+        _check_reference(reference, systems)
+    groups = [reference.index for reference in references if reference.kind == "relative_energy"]
+    for group in dict.fromkeys(groups):
+        if groups.count(group) < 2:
+            raise ReferenceDataError(
+                f"the group {group!r} has a single relative energy, which a free constant always fits; "
+                "use kind 'energy' or add others to the group."
+            )
+
+
+def _check_reference(reference: Reference, systems: Sequence[System]) -> None:
+    if not 0 <= reference.system < len(systems):
+        raise ReferenceDataError(
+            f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0."
+        )
+    molecule = systems[reference.system].molecule
+    if reference.kind not in OUTPUT_OF:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): {reference.kind} needs the geometry relaxed by the force field, but every "
+            f"observable here is computed at the QM geometry; use one of {', '.join(OUTPUT_OF)}."
+        )
+    if OUTPUT_OF[reference.kind] == "energy":
+        return
+    highest = int(np.max(reference.index))
+    if highest >= 3 * molecule.n_atoms:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have the "
+            f"modes and matrix rows 0 to {3 * molecule.n_atoms - 1}."
+        )
+    if OUTPUT_OF[reference.kind] == "eigenmatrix" and molecule.hessian is None:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): an eigenmatrix element needs the eigenvectors of the QM Hessian; "
+            "create the Molecule with hessian=."
+        )
+
+
+def outputs_of(references: Sequence[Reference], systems: Sequence[int]) -> tuple[str, ...]:
+    """The outputs that the references to these systems read, in the order of `OUTPUTS`."""
+    members = set(systems)
+    needed = {OUTPUT_OF[reference.kind] for reference in references if reference.system in members}
+    return tuple(output for output in OUTPUTS if output in needed)
+
+
+def build_references(
+    references: Sequence[Reference],
+    slots: Sequence[Slot],
+    bucket_shapes: Sequence[tuple[int, int, tuple[str, ...]]],
+    fill=0,
+) -> References:
+    """The padded reference arrays.
+
+    Args:
+        references: those with weight, in the user's order.
+        slots: by system.
+        bucket_shapes: by bucket, (molecules, atoms, outputs).
+        fill: what padded entries hold; it never matters.
+
+    Returns:
+        The arrays, of NumPy.
+    """
+    starts, position = {}, 0
+    for bucket, (n_molecules, n_atoms, outputs) in enumerate(bucket_shapes):
+        size = 3 * n_atoms
+        for output in outputs:
+            starts[bucket, output] = position
+            position += n_molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
+    groups = {
+        name: i for i, name in enumerate(dict.fromkeys(r.index for r in references if r.kind == "relative_energy"))
+    }
+    n = len(references)
+
+    def column(values, dtype, padding):
+        result = np.full(quantised(n), padding, dtype=dtype)
+        result[:n] = list(values)
+        return result
+
+    return References(
+        present=column((True for _ in references), bool, False),
+        value=column((reference.value for reference in references), np.float64, fill),
+        weight=column((reference.weight for reference in references), np.float64, fill),
+        source=column((_source(r, slots[r.system], starts) for r in references), np.int64, 0),
+        is_frequency=column((r.kind == "frequency" for r in references), bool, False),
+        group=column(
+            (groups[r.index] if r.kind == "relative_energy" else len(groups) for r in references), np.int32, len(groups)
+        ),
+        n_groups=len(groups),
+    )
+
+
+def _source(reference: Reference, slot: Slot, starts: dict) -> int:
+    output = OUTPUT_OF[reference.kind]
+    start, size = starts[slot.bucket, output], 3 * slot.n_atoms
+    if output == "energy":
+        return start + slot.row
+    if output == "eigenvalues":
+        return start + slot.row * size + int(reference.index)
+    row, column = (
+        int(i) for i in (np.repeat(reference.index, 2) if np.ndim(reference.index) == 0 else reference.index)
+    )
+    if output == "hessian":
+        row, column = (index % 3 * slot.n_atoms + index // 3 for index in (row, column))
+    return start + slot.row * size**2 + row * size + column

@@ -1,0 +1,131 @@
+"""Systems, force field and references -> the `Problem` of arrays that compiled functions take."""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from q2mm_accel.errors import LinearAngleWarning, TopologyError, UnusedParameterWarning
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.batching import build_bucket, plan_buckets, quantised, split_pieces, term_points
+from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
+from q2mm_accel.kernel.lookup import Slot, build_references, outputs_of
+from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.references import Reference
+from q2mm_accel.model.system import TERM_WIDTHS, System
+
+_PARALLEL = 1e-3
+"""Sine of an angle below which it counts as 0 degrees, or a torsion's inner angle as straight."""
+
+
+def build_problem(
+    systems: Sequence[System],
+    forcefield: ForceField,
+    references: Sequence[Reference],
+    parameter_scale: np.ndarray,
+    local_pieces: Callable,
+    plan: Sequence[Sequence[int]] | None = None,
+    fill=0,
+) -> Problem:
+    """The arrays of a fitting problem.
+
+    Args:
+        systems: the molecules with their terms.
+        forcefield: the force field.
+        references: those with weight, checked.
+        parameter_scale: shape (n_parameters,).
+        local_pieces: `kernel.coordinates.local_pieces`, or the same function compiled.
+        plan: the systems of each bucket; by default that of `plan_buckets`.
+        fill: what padded floating-point entries hold; it never matters.
+
+    Returns:
+        The problem, of NumPy arrays.
+
+    Raises:
+        TopologyError: a type the force field does not have, or a term whose coordinate has no derivatives.
+    """
+    _check_types(systems, forcefield)
+    _warn_unused(systems, forcefield)
+    pieces = split_pieces(systems, local_pieces(*term_points(systems)))
+    _check_pieces(systems, forcefield, pieces)
+    buckets, shapes, slots = [], [], {}
+    for number, members in enumerate(plan or plan_buckets([system.molecule.n_atoms for system in systems])):
+        n_atoms = max(systems[member].molecule.n_atoms for member in members)
+        outputs = outputs_of(references, members)
+        own = {kind: [values[member] for member in members] for kind, values in pieces.items()}
+        buckets.append(build_bucket([systems[m] for m in members], forcefield, own, outputs, n_atoms, fill))
+        shapes.append((quantised(len(members)), n_atoms, outputs))
+        slots.update({member: Slot(number, row, n_atoms) for row, member in enumerate(members)})
+    return Problem(
+        buckets=tuple(buckets),
+        references=build_references(references, slots, shapes, fill),
+        parameter_scale=parameter_scale,
+        form=forcefield.form,
+        n_types=tuple((kind, forcefield.n_types(kind)) for kind in BLOCKS),
+    )
+
+
+def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
+    for system in systems:
+        kinds = {kind: system.terms(kind)[1] for kind in TERM_WIDTHS}
+        if len(system.vdw_pairs):
+            kinds["vdw"] = system.vdw_types
+        for kind, types in kinds.items():
+            count = forcefield.n_types(kind)
+            if len(types) and types.max() >= count:
+                term = int(np.argmax(types >= count))
+                raise TopologyError(
+                    f"{system.molecule.name}: {kind} {term} has the type {types[term]}, but the force field has {count} "
+                    f"{kind} types, from 0. Add the type or correct {kind}_types."
+                )
+
+
+def _warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
+    unused, start = [], 0
+    for kind, names in BLOCKS.items():
+        count, width = forcefield.n_types(kind), len(names)
+        used = np.zeros(count, dtype=bool)
+        for system in systems:
+            types = system.vdw_types[np.unique(system.vdw_pairs)] if kind == "vdw" else system.terms(kind)[1]
+            used[types] = True
+        block = forcefield.labels[start : start + width * count]
+        unused += [label for label, real in zip(block, np.repeat(used, width), strict=True) if not real]
+        start += width * count
+    if unused:
+        warnings.warn(
+            f"{len(unused)} of {forcefield.n_parameters} parameters occur in no term, so the loss does not depend on them: "
+            f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
+            UnusedParameterWarning,
+            stacklevel=4,
+        )
+
+
+def _check_pieces(systems: Sequence[System], forcefield: ForceField, pieces) -> None:
+    for number, system in enumerate(systems):
+        supplement = pieces["angle"][number][0]
+        for term in np.flatnonzero(np.pi - supplement < _PARALLEL):
+            raise TopologyError(
+                f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
+                "it has no derivative. Remove the term or check the coordinates."
+            )
+        for term, atoms in enumerate(system.torsion_atoms):
+            if _is_undefined(system.molecule.coordinates[atoms]):
+                raise TopologyError(
+                    f"{system.molecule.name}: torsion {term} of the atoms {atoms.tolist()} passes through a straight angle, "
+                    "where a dihedral is undefined. Remove the term."
+                )
+        values = forcefield.angle_values[system.angle_types]
+        for term in np.flatnonzero((supplement < NEARLY_LINEAR) & (values != 180.0)):
+            warnings.warn(
+                f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
+                f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
+                "Set the equilibrium to 180 degrees.",
+                LinearAngleWarning,
+                stacklevel=4,
+            )
+
+
+def _is_undefined(points: np.ndarray) -> bool:
+    first, axis, last = np.diff(points, axis=0)
+    sines = [np.linalg.norm(np.cross(v, axis)) / (np.linalg.norm(v) * np.linalg.norm(axis)) for v in (first, last)]
+    return min(sines) < _PARALLEL

@@ -1,0 +1,80 @@
+"""From a parameter vector to predictions, residuals and the loss, over all buckets: the one definition of the loss."""
+
+import jax
+import jax.numpy as jnp
+
+from q2mm_accel.kernel.arrays import Bucket, Problem
+from q2mm_accel.kernel.hessian import energy, hessian, parameter_blocks
+from q2mm_accel.kernel.spectrum import eigenvalues, frequency, mass_weighted
+from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+
+
+def bucket_outputs(problem: Problem, bucket: Bucket, blocks, after):
+    """What the references need of a bucket, flattened in the order of its `outputs`.
+
+    Args:
+        problem: the problem.
+        bucket: one of its buckets.
+        blocks: parameters by kind.
+        after: a scalar 0 that depends on the eigenvalues computed before. Two batched `eigh` at the same time can hang
+            in jaxlib 0.10, so each waits for the last through this data dependency.
+
+    Returns:
+        The flat outputs: energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and eigenmatrices
+        [hartree/bohr²]; and the scalar 0 for the next bucket.
+    """
+    results = []
+    if "energy" in bucket.outputs:
+        results.append(energy(problem, bucket, blocks))
+    if bucket.outputs not in ((), ("energy",)):
+        matrices = hessian(problem, bucket, blocks) * KCALMOLA2_TO_HESSIAN_AU
+    if "eigenvalues" in bucket.outputs:
+        values = eigenvalues(mass_weighted(bucket, matrices) + after)
+        after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
+        results.append(values)
+    if "hessian" in bucket.outputs:
+        results.append(matrices)
+    if "eigenmatrix" in bucket.outputs:
+        basis = bucket.eigenvectors
+        results.append(jnp.swapaxes(basis, 1, 2) @ matrices @ basis)
+    return [result.reshape(-1) for result in results], after
+
+
+def predictions(problem: Problem, vector):
+    """What the force field gives for every reference, (R,), in the references' units; 0 where padded."""
+    blocks, after, outputs = parameter_blocks(problem, vector), jnp.zeros(()), []
+    for bucket in problem.buckets:
+        results, after = bucket_outputs(problem, bucket, blocks, after)
+        outputs.extend(results)
+    references = problem.references
+    computed = jnp.concatenate(outputs)[jnp.where(references.present, references.source, 0)]
+    is_frequency = references.present & references.is_frequency
+    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
+    if references.n_groups:
+        computed = computed - _offsets(references, computed)
+    return jnp.where(references.present, computed, 0.0)
+
+
+def _offsets(references, computed):
+    """The constant of each relative energy's group that minimises the group's weighted squares; 0 for all others."""
+    n_groups = references.n_groups
+    relative = references.present & (references.group < n_groups)
+    group = jnp.where(relative, references.group, n_groups)
+    weight = jnp.where(relative, references.weight, 0.0) ** 2
+    excess = weight * jnp.where(relative, computed - references.value, 0.0)
+    sums = jax.ops.segment_sum(excess, group, n_groups + 1) / jnp.maximum(
+        jax.ops.segment_sum(weight, group, n_groups + 1), jnp.finfo(weight.dtype).tiny
+    )
+    return jnp.where(relative, sums[group], 0.0)
+
+
+def residuals(problem: Problem, vector):
+    """weight (reference - computed), (R,); 0 where padded."""
+    references = problem.references
+    difference = jnp.where(references.present, references.value, 0.0) - predictions(problem, vector)
+    return jnp.where(references.present, references.weight, 0.0) * difference
+
+
+def loss(problem: Problem, vector):
+    """Σ residual², q2mm's definition: no factor 1/2, no division by the number of references."""
+    return (residuals(problem, vector) ** 2).sum()

@@ -1,0 +1,54 @@
+"""Eigenvalues of mass-weighted Hessians and frequencies, with derivatives that stay finite."""
+
+import jax
+import jax.numpy as jnp
+
+from q2mm_accel.kernel.arrays import Bucket
+from q2mm_accel.units import FREQUENCY_FACTOR
+
+SMALLEST_FREQUENCY = 1.0
+"""[cm⁻¹] Below it the derivative of a frequency by its eigenvalue is held at its value there: 1/(2 √λ) has no bound."""
+
+
+@jax.custom_jvp
+def eigenvalues(matrices):
+    """Ascending eigenvalues (M, D) of symmetric matrices (M, D, D), of which the lower triangle is read.
+
+    Their derivative is dλ_k = v_kᵀ dA v_k. No eigenvector is differentiated, so degenerate eigenvalues do no harm.
+    """
+    return jax.lax.linalg.eigh(matrices, symmetrize_input=False)[1]
+
+
+@eigenvalues.defjvp
+def _eigenvalues_jvp(primals, tangents):
+    vectors, values = jax.lax.linalg.eigh(primals[0], symmetrize_input=False)
+    vectors = jax.lax.stop_gradient(vectors)
+    return values, (vectors * (tangents[0] @ vectors)).sum(axis=-2)
+
+
+@jax.custom_jvp
+def frequency(eigenvalue):
+    """c sign(λ) √|λ| in cm⁻¹ for λ in hartree/(bohr² u); imaginary frequencies are negative, as in q2mm."""
+    return FREQUENCY_FACTOR * jnp.sign(eigenvalue) * jnp.sqrt(jnp.abs(eigenvalue))
+
+
+@frequency.defjvp
+def _frequency_jvp(primals, tangents):
+    floor = (SMALLEST_FREQUENCY / FREQUENCY_FACTOR) ** 2
+    slope = 0.5 * FREQUENCY_FACTOR / jnp.sqrt(jnp.maximum(jnp.abs(primals[0]), floor))
+    return frequency(primals[0]), slope * tangents[0]
+
+
+def mass_weighted(bucket: Bucket, hessians):
+    """Mass-weighted Hessians (M, D, D), with the padded diagonal filled so that padded eigenvalues sort last.
+
+    The fill lies between one and two times the largest row sum of |A|, an upper bound of every eigenvalue, in distinct
+    steps; no real mode changes its place.
+    """
+    present = bucket.component_present
+    scale = jnp.where(present, bucket.inverse_root_masses, 0.0)
+    matrices = hessians * scale[:, :, None] * scale[:, None, :]
+    size = matrices.shape[-1]
+    bound = jax.lax.stop_gradient(jnp.maximum(jnp.abs(matrices).sum(axis=-1).max(axis=-1), 1e-3))
+    fill = bound[:, None] * (1.0 + (1.0 + jnp.arange(size)) / size)[None]
+    return matrices + jnp.where(present, 0.0, fill)[:, :, None] * jnp.eye(size)[None]

@@ -1,0 +1,89 @@
+"""Parameter vectors and bounds as users and SciPy pass them, checked."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import Bounds
+
+from q2mm_accel.errors import ParameterError
+
+
+def parameter_vector(values: ArrayLike, labels: Sequence[str], what: str) -> np.ndarray:
+    """A fresh float64 vector with one finite element per label.
+
+    Args:
+        values: any array-like of n real numbers: list, read-only, strided, float32, big-endian ...
+        labels: the n parameters' names.
+        what: the vector's name, for messages.
+
+    Returns:
+        Shape (n,), contiguous, a copy.
+
+    Raises:
+        ParameterError: not real numbers, another shape, or an element that is not finite.
+    """
+    raw = np.asarray(values)
+    if raw.dtype.kind not in "fiu" and not (raw.dtype.kind == "O" and raw.ndim == 1):
+        raise ParameterError(f"{what} must be real numbers, but has the dtype {raw.dtype}.")
+    try:
+        vector = np.array(raw, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"{what} must be real numbers: {error}.") from error
+    if vector.shape != (len(labels),):
+        raise ParameterError(
+            f"{what} must have the shape ({len(labels)},), one number per parameter, but has {vector.shape}."
+        )
+    for number in np.flatnonzero(~np.isfinite(vector)):
+        raise ParameterError(f"{what}[{number}] ({labels[number]}) is {vector[number]}; it must be finite.")
+    return vector
+
+
+def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
+    """Bounds with one lower and one upper limit per parameter.
+
+    Args:
+        bounds: `scipy.optimize.Bounds`, or n pairs (lower, upper) in which None stands for no limit.
+        labels: the n parameters' names.
+
+    Returns:
+        The bounds, arrays of shape (n,).
+
+    Raises:
+        ParameterError: another number of bounds, NaN, or a lower bound above the upper one.
+    """
+    if not isinstance(bounds, Bounds):
+        pairs = [tuple(pair) for pair in bounds]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ParameterError("bounds must be scipy.optimize.Bounds or pairs (lower, upper), one per parameter.")
+        bounds = Bounds(
+            [-np.inf if lower is None else lower for lower, _ in pairs],
+            [np.inf if upper is None else upper for _, upper in pairs],
+        )
+    try:
+        lower, upper = (
+            np.broadcast_to(np.asarray(b, dtype=np.float64), (len(labels),)) for b in (bounds.lb, bounds.ub)
+        )
+    except ValueError as error:
+        raise ParameterError(
+            f"bounds are given for {np.size(bounds.lb)} parameters, but there are {len(labels)}; give one pair for each."
+        ) from error
+    for number, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        if not low <= high:
+            raise ParameterError(
+                f"the bounds of parameter {number} ({labels[number]}) are {low} and {high}; the lower must not exceed the upper."
+            )
+    return Bounds(lower.copy(), upper.copy())
+
+
+def check_inside(vector: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> None:
+    """Check that a start lies within its bounds.
+
+    Raises:
+        ParameterError: it does not; the message names the first parameter outside.
+    """
+    for number in np.flatnonzero((vector < bounds.lb) | (vector > bounds.ub)):
+        raise ParameterError(
+            f"parameter {number} of {len(labels)} ({labels[number]}) starts at {vector[number]:.6g}, outside its bounds "
+            f"{bounds.lb[number]:.6g} to {bounds.ub[number]:.6g}. Change the start or pass other bounds."
+        )

@@ -1,0 +1,132 @@
+"""A molecule as quantum chemistry describes it: elements, coordinates, energy, Hessian."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from q2mm_accel.errors import MoleculeError
+from q2mm_accel.model.elements import MASSES
+from q2mm_accel.model.plausibility import check_geometry, check_hessian
+from q2mm_accel.units import FREQUENCY_FACTOR
+
+
+@dataclass(frozen=True, eq=False)
+class Molecule:
+    """Elements, coordinates and quantum-mechanical data of one molecule.
+
+    Attributes:
+        symbols: element symbols, one per atom.
+        coordinates: shape (n_atoms, 3) [Å].
+        hessian: second derivatives of the QM energy, shape (3 n_atoms, 3 n_atoms) [hartree/bohr²], or None. Cartesian,
+            not mass-weighted, in the frame and atom order of `coordinates`. It is used as it is, not symmetrised.
+        energy: QM energy [hartree], or None.
+        name: used in messages and tables.
+        charge: total charge [e].
+        multiplicity: spin multiplicity 2S + 1.
+        masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm.
+        check: False accepts a geometry or Hessian that fails the plausibility checks (unit, invariance, symmetry).
+
+    Raises:
+        MoleculeError: wrong shapes, unknown elements, values that are not finite, atoms on top of each other.
+        UnitError: the coordinates look like bohr, or the Hessian like kcal/mol/Å².
+        HessianError: the Hessian is not symmetric, is zero, or does not belong to these coordinates.
+    """
+
+    symbols: Sequence[str]
+    coordinates: ArrayLike
+    hessian: ArrayLike | None = None
+    energy: float | None = None
+    name: str = ""
+    charge: int = 0
+    multiplicity: int = 1
+    masses: ArrayLike | None = None
+    check: bool = True
+
+    def __post_init__(self) -> None:
+        """Convert to read-only float64 arrays and check them."""
+        symbols = tuple(str(symbol) for symbol in self.symbols)
+        name = self.name or _formula(symbols)
+        for atom, symbol in enumerate(symbols):
+            if symbol not in MASSES:
+                raise MoleculeError(
+                    f"{name}: atom {atom} has the unknown element {symbol!r}; use a symbol such as 'C' or 'Rh' "
+                    "(dummy atoms must be removed)."
+                )
+        n_atoms = len(symbols)
+        masses = [MASSES[symbol] for symbol in symbols] if self.masses is None else self.masses
+        values = {
+            "symbols": symbols,
+            "name": name,
+            "coordinates": finite_array(self.coordinates, (n_atoms, 3), f"{name}: coordinates"),
+            "masses": finite_array(masses, (n_atoms,), f"{name}: masses"),
+            "energy": None if self.energy is None else float(finite_array(self.energy, (), f"{name}: energy")),
+        }
+        if self.hessian is not None:
+            values["hessian"] = finite_array(self.hessian, (3 * n_atoms, 3 * n_atoms), f"{name}: hessian")
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+        self._check()
+
+    def _check(self) -> None:
+        if not self.symbols:
+            raise MoleculeError(f"{self.name}: a molecule needs at least one atom.")
+        for atom, mass in enumerate(self.masses):
+            if not mass > 0:
+                raise MoleculeError(f"{self.name}: the mass of atom {atom} is {mass} u; masses must be positive.")
+        check_geometry(self.name, self.symbols, self.coordinates, check_unit=self.check)
+        if self.hessian is not None and self.check:
+            check_hessian(self.name, self.coordinates, self.hessian)
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return len(self.symbols)
+
+    def frequencies(self) -> np.ndarray:
+        """Harmonic frequencies of the QM Hessian, the full sorted list with translations and rotations.
+
+        Returns:
+            Shape (3 n_atoms,) [cm⁻¹], ascending; imaginary frequencies are negative.
+
+        Raises:
+            MoleculeError: the molecule has no Hessian.
+        """
+        if self.hessian is None:
+            raise MoleculeError(f"{self.name}: it has no Hessian, so no frequencies; pass hessian= when creating it.")
+        scale = 1.0 / np.sqrt(np.repeat(self.masses, 3))
+        eigenvalues = np.linalg.eigvalsh(self.hessian * np.outer(scale, scale))
+        return FREQUENCY_FACTOR * np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))
+
+
+def finite_array(values: ArrayLike, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A read-only float64 copy of `values`.
+
+    Args:
+        values: numbers.
+        shape: the shape they must have.
+        what: what they are, for messages.
+
+    Returns:
+        The array.
+
+    Raises:
+        MoleculeError: another shape, not numbers, or not finite.
+    """
+    try:
+        array = np.array(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise MoleculeError(f"{what} must be numbers of shape {shape}: {error}.") from error
+    if array.shape != shape:
+        raise MoleculeError(f"{what} must have the shape {shape}, but has {array.shape}.")
+    if not np.all(np.isfinite(array)):
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0]) if shape else ""
+        raise MoleculeError(f"{what} must be finite, but element {place} is {array[place] if shape else array}.")
+    array.flags.writeable = False
+    return array
+
+
+def _formula(symbols: Sequence[str]) -> str:
+    counts = {symbol: symbols.count(symbol) for symbol in dict.fromkeys(symbols)}
+    return "".join(f"{symbol}{count if count > 1 else ''}" for symbol, count in counts.items()) or "molecule"

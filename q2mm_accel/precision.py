@@ -1,0 +1,52 @@
+"""JAX's configuration and version checks: the only place that touches either."""
+
+import os
+
+import jax
+import jaxlib
+
+from q2mm_accel.errors import PrecisionError, VersionError
+
+KNOWN_BAD_JAXLIB = {
+    "0.10.2": "compiled sums of many small products are wrong on CPU (https://github.com/jax-ml/jax/issues/39103)",
+}
+
+
+def _switch_to_float64() -> None:
+    """Switch JAX to float64, unless the user has asked for 32 bits by name."""
+    if os.environ.get("JAX_ENABLE_X64", "").strip().lower() not in {"0", "false", "off", "no"}:
+        jax.config.update("jax_enable_x64", True)
+
+
+_switch_to_float64()
+
+
+def require_float64() -> None:
+    """Check that JAX computes in float64 and that jaxlib is none of the versions known to be wrong.
+
+    Raises:
+        PrecisionError: 64-bit mode is off.
+        VersionError: the installed jaxlib is known to give wrong results.
+    """
+    check_jaxlib(jaxlib.__version__)
+    if not jax.config.jax_enable_x64:
+        raise PrecisionError(
+            "JAX's 64-bit mode is off (jax_enable_x64 is False), so every array would silently be float32. "
+            "Remove JAX_ENABLE_X64=0 from the environment or call jax.config.update('jax_enable_x64', True)."
+        )
+
+
+def check_jaxlib(version: str) -> None:
+    """Refuse a jaxlib version known to give wrong results.
+
+    Args:
+        version: jaxlib's version string.
+
+    Raises:
+        VersionError: the version is in the list.
+    """
+    if version in KNOWN_BAD_JAXLIB:
+        raise VersionError(
+            f"jaxlib {version} is installed, and {KNOWN_BAD_JAXLIB[version]}. Install another: "
+            f"python -m pip install 'jax!={version}' 'jaxlib!={version}'"
+        )
