@@ -119,9 +119,7 @@ class FusedObjective:
         self.bounds = as_bounds(default if bounds is None else bounds, self.labels)
         self.x0 = parameter_vector(forcefield.parameters / self._scale if x0 is None else x0, self.labels, "x0")
         check_inside(self.x0, self.bounds, self.labels)
-        self.problem = jax.device_put(
-            build_problem(self.systems, forcefield, self.references, self._scale, _local_pieces)
-        )
+        self.problem = jax.device_put(build_problem(self.systems, forcefield, self.references, self._scale, _local_pieces))
         self.best: Best | None = None
         self.kernel_runs = 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()
@@ -178,7 +176,7 @@ class FusedObjective:
         return value, gradient.copy()
 
     def residuals(self, x: ArrayLike) -> np.ndarray:
-        """weight (reference - computed) at x, shape (m,), in the order of `references`. Raises as `fun` does."""
+        """Weight (reference - computed) at x, shape (m,), in the order of `references`. Raises as `fun` does."""
         return self._per_reference(_residuals, x)
 
     def predictions(self, x: ArrayLike) -> np.ndarray:
@@ -218,9 +216,7 @@ class FusedObjective:
         return self._forcefield.with_parameters(parameter_vector(x, self.labels, "x") * self._scale)
 
     def _batch_size(self, count: int) -> int:
-        each = sum(
-            8 * bucket.component_present.size * bucket.component_present.shape[1] for bucket in self.problem.buckets
-        )
+        each = sum(8 * bucket.component_present.size * bucket.component_present.shape[1] for bucket in self.problem.buckets)
         return int(min(count, max(1, _BATCH_BYTES // (8 * each))))
 
     def _evaluate(self, x: ArrayLike) -> tuple[float, np.ndarray]:

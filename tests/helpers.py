@@ -1,7 +1,6 @@
 """What the kernel computes for single molecules, in the atom order of the molecule."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import numpy as np
@@ -25,10 +24,11 @@ class Evaluation:
     frequencies: np.ndarray
 
 
-@partial(jax.jit, static_argnames="number")
-def _bucket(problem, vector, number):
-    blocks, bucket = kernel.parameter_blocks(problem, vector), problem.buckets[number]
-    return tuple(function(problem, bucket, blocks) for function in (kernel.energy, kernel.gradient, kernel.hessian))
+@jax.jit
+def _evaluated(problem, vector):
+    blocks = kernel.parameter_blocks(problem, vector)
+    functions = (kernel.energies, kernel.gradients, kernel.hessians)
+    return tuple(function(problem, blocks)[0] for function in functions)
 
 
 def problem_of(systems, forcefield: ForceField, references=None, **options):
@@ -40,7 +40,7 @@ def problem_of(systems, forcefield: ForceField, references=None, **options):
 def evaluate_all(systems: list[System], forcefield: ForceField) -> list[Evaluation]:
     """Evaluate many systems in one program."""
     problem = problem_of(systems, forcefield, plan=[list(range(len(systems)))])
-    results = [np.asarray(array) for array in _bucket(problem, forcefield.parameters, 0)]
+    results = [np.asarray(array) for array in _evaluated(problem, forcefield.parameters)]
     return [_evaluation(system, *(array[row] for array in results)) for row, system in enumerate(systems)]
 
 

@@ -1,8 +1,9 @@
 """The arrays of a fitting problem: frozen dataclasses that JAX takes as arguments of compiled functions.
 
-Leading axis M: the molecules of a bucket, all padded to the same number of atoms N and of terms T. Cartesian components
-are ordered axis by axis, component (axis a, atom i) at a N + i, so that blocks of one axis pair are N x N matrices.
-Every padded entry is masked where it is used, whatever it holds.
+Molecules of similar size share a bucket: M molecules padded to N atoms, D = 3 N Cartesian components each, ordered axis
+by axis (component of axis a and atom i at a N + i) so that the block of an axis pair is an N x N matrix. The Hessians of
+all buckets follow each other in one flat buffer; bonded terms of all molecules stand in one list per kind and add into
+that buffer. Every padded entry is masked where it is used, whatever it holds.
 """
 
 from dataclasses import dataclass, field
@@ -18,22 +19,28 @@ def _static():
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Terms:
-    """Terms of one kind (bond, angle, torsion or urey_bradley) of a bucket's molecules."""
+    """All terms of one kind (bond, angle, torsion or urey_bradley), padded to T."""
 
     present: Array
-    """(M, T) whether the term is real."""
+    """(T,) whether the term is real."""
     types: Array
-    """(M, T) row in the force field."""
+    """(T,) row in the force field."""
+    molecule: Array
+    """(T,) number of its molecule among those of all buckets."""
     coordinate: Array
-    """(M, T) distance [Å], supplement of the angle [rad] or dihedral [rad]."""
+    """(T,) distance [Å], supplement of the angle [rad] or dihedral [rad]."""
     first: Array
-    """(M, T, 3k) derivatives of the coordinate."""
+    """(T, 3k) derivatives of the coordinate."""
     second: Array
-    """(M, T, 3k, 3k) second derivatives; for angles those of u²/2."""
+    """(T, 3k, 3k) second derivatives; for angles those of u²/2."""
     components: Array
-    """(M, T, 3k) Cartesian components the derivatives refer to."""
+    """(T, 3k) its Cartesian components, counted over the components of all molecules."""
+    rows: Array
+    """(T, 3k) where the rows of these components start in the flat buffer of Hessians."""
+    columns: Array
+    """(T, 3k) these components counted within their molecule."""
     constants: tuple[Array, ...]
-    """Fixed parameters of a term, (M, T) each: periodicity and phase [rad] of torsions."""
+    """Fixed parameters of a term, (T,) each: periodicity and phase [rad] of torsions."""
 
 
 @jax.tree_util.register_dataclass
@@ -56,10 +63,8 @@ class Pairs:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Bucket:
-    """Molecules of similar size, padded to N atoms; D = 3 N."""
+    """M molecules of similar size, padded to N atoms; D = 3 N."""
 
-    terms: dict[str, Terms]
-    """By kind, those that occur."""
     pairs: Pairs | None
     """None when no two atoms interact."""
     inverse_root_masses: Array
@@ -98,6 +103,8 @@ class References:
 class Problem:
     """Everything the loss depends on, but the parameters."""
 
+    terms: dict[str, Terms]
+    """By kind, those that occur."""
     buckets: tuple[Bucket, ...]
     references: References
     parameter_scale: Array

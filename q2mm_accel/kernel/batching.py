@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +17,10 @@ COMPILE_SECONDS = 0.5
 """Time that one more bucket adds to the compilation."""
 EVALUATIONS = 1000
 """Evaluations that a fit is expected to make."""
+
+
+_COORDINATE_KINDS = (("bond", "urey_bradley"), ("angle",), ("torsion",))
+"""Kinds of terms by kind of coordinate: distance, angle, dihedral."""
 
 
 def quantised(count: int) -> int:
@@ -45,8 +50,7 @@ def plan_buckets(sizes: Sequence[int]) -> list[list[int]]:
     for stop in range(1, len(distinct) + 1):
         each = EVALUATIONS * EIGH_SECONDS * (3 * distinct[stop - 1]) ** 3
         options = [
-            (best[start][0] + COMPILE_SECONDS + each * quantised(sum(counts[start:stop])), start)
-            for start in range(stop)
+            (best[start][0] + COMPILE_SECONDS + each * quantised(sum(counts[start:stop])), start) for start in range(stop)
         ]
         best.append(min(options))
     buckets, stop = [], len(distinct)
@@ -68,7 +72,7 @@ def term_points(systems: Sequence[System]) -> tuple[np.ndarray, np.ndarray, np.n
         Arrays (n, 2, 3), (n, 3, 3) and (n, 4, 3) [Å], filled up with a harmless geometry to quantised lengths.
     """
     results = []
-    for kinds in (("bond", "urey_bradley"), ("angle",), ("torsion",)):
+    for kinds in _COORDINATE_KINDS:
         width = TERM_WIDTHS[kinds[0]]
         found = [system.molecule.coordinates[system.terms(kind)[0]] for kind in kinds for system in systems]
         points = np.concatenate([np.zeros((0, width, 3)), *found])
@@ -78,18 +82,104 @@ def term_points(systems: Sequence[System]) -> tuple[np.ndarray, np.ndarray, np.n
     return tuple(results)
 
 
-def split_pieces(systems: Sequence[System], pieces) -> dict[str, list[tuple[np.ndarray, ...]]]:
-    """The local pieces of every system, by kind: inverse of `term_points` after `local_pieces`."""
+def split_pieces(systems: Sequence[System], pieces) -> dict[str, tuple[np.ndarray, ...]]:
+    """The local pieces of the terms of every kind, without padding: inverse of `term_points` after `local_pieces`."""
     results = {}
-    for kinds, group in zip((("bond", "urey_bradley"), ("angle",), ("torsion",)), pieces, strict=True):
+    for kinds, group in zip(_COORDINATE_KINDS, pieces, strict=True):
         start = 0
         for kind in kinds:
-            results[kind] = []
-            for system in systems:
-                stop = start + len(system.terms(kind)[0])
-                results[kind].append(tuple(np.asarray(piece[start:stop]) for piece in group))
-                start = stop
+            stop = start + sum(len(system.terms(kind)[0]) for system in systems)
+            results[kind] = tuple(np.asarray(piece[start:stop]) for piece in group)
+            start = stop
     return results
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Place of a system among the buckets: its bucket's number, its row there, the number of atoms it is padded to."""
+
+    bucket: int
+    row: int
+    n_atoms: int
+    molecule: int
+    """Number of the row among the rows of all buckets."""
+    component: int
+    """Number of its first component among the components of all buckets."""
+    element: int
+    """Start of its Hessian in the flat buffer."""
+
+
+def place_systems(sizes: Sequence[int], plan: Sequence[Sequence[int]]) -> list[Slot]:
+    """The slot of each system.
+
+    Args:
+        sizes: number of atoms of each system.
+        plan: the systems of each bucket.
+
+    Returns:
+        By system.
+    """
+    slots, molecule, component, element = {}, 0, 0, 0
+    for bucket, members in enumerate(plan):
+        n_atoms, n_molecules = max(sizes[member] for member in members), quantised(len(members))
+        size = 3 * n_atoms
+        for row, member in enumerate(members):
+            place = (molecule + row, component + row * size, element + row * size**2)
+            slots[member] = Slot(bucket, row, n_atoms, *place)
+        molecule, component, element = (
+            molecule + n_molecules,
+            component + n_molecules * size,
+            element + n_molecules * size**2,
+        )
+    return [slots[number] for number in range(len(sizes))]
+
+
+def build_terms(kind: str, systems, forcefield: ForceField, pieces, slots: Sequence[Slot], fill=0) -> Terms:
+    """All terms of one kind.
+
+    Args:
+        kind: bond, angle, torsion or urey_bradley.
+        systems: the systems.
+        forcefield: gives the torsions' periodicities and phases.
+        pieces: coordinate, first and second derivatives of all terms of the kind.
+        slots: by system.
+        fill: what padded entries of floating-point arrays hold; it never matters, as tests show with NaN.
+
+    Returns:
+        The terms, of NumPy arrays.
+    """
+    n_terms, width = quantised(len(pieces[0])), TERM_WIDTHS[kind]
+    columns, counts = [], [len(system.terms(kind)[0]) for system in systems]
+    for system, slot in zip(systems, slots, strict=True):
+        atoms = system.terms(kind)[0]
+        columns.append((np.arange(3)[None, None, :] * slot.n_atoms + atoms[:, :, None]).reshape(-1, 3 * width))
+    columns, types = np.concatenate(columns), np.concatenate([system.terms(kind)[1] for system in systems])
+    of_term = {
+        name: np.repeat([getattr(slot, name) for slot in slots], counts)
+        for name in ("molecule", "component", "element", "n_atoms")
+    }
+    rows = of_term["element"][:, None] + 3 * of_term["n_atoms"][:, None] * columns
+    fixed = (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE) if kind == "torsion" else ()
+    coordinate, first, second = (_extended(piece, n_terms, fill) for piece in pieces)
+    return Terms(
+        present=_extended(np.ones(len(types), dtype=bool), n_terms, False),
+        types=_extended(types.astype(np.int32), n_terms),
+        molecule=_extended(of_term["molecule"].astype(np.int32), n_terms),
+        coordinate=coordinate,
+        first=first,
+        second=second,
+        components=_extended((of_term["component"][:, None] + columns).astype(np.int32), n_terms),
+        rows=_extended(rows, n_terms),
+        columns=_extended(columns, n_terms),
+        constants=tuple(_extended(values[types], n_terms, fill) for values in fixed),
+    )
+
+
+def _extended(values: np.ndarray, length: int, fill=0) -> np.ndarray:
+    """`values` with its first axis filled up to `length`."""
+    result = np.full((length, *values.shape[1:]), fill, dtype=values.dtype)
+    result[: len(values)] = values
+    return result
 
 
 def padded(rows: Sequence[np.ndarray], shape: tuple[int, ...], fill=0) -> np.ndarray:
@@ -100,59 +190,28 @@ def padded(rows: Sequence[np.ndarray], shape: tuple[int, ...], fill=0) -> np.nda
     return result
 
 
-def build_bucket(systems, forcefield: ForceField, pieces, outputs: tuple[str, ...], n_atoms: int, fill=0) -> Bucket:
+def build_bucket(systems: Sequence[System], outputs: tuple[str, ...], n_atoms: int, fill=0) -> Bucket:
     """The padded arrays of the systems of one bucket.
 
     Args:
         systems: the bucket's systems.
-        forcefield: gives the torsions' periodicities and phases.
-        pieces: by kind, the local pieces of each of these systems.
         outputs: what the references need, in the order of `OUTPUTS`.
         n_atoms: number of atoms all are padded to.
-        fill: what padded entries of floating-point arrays hold; it never matters, as tests show with NaN.
+        fill: what padded entries of floating-point arrays hold; it never matters.
 
     Returns:
         The bucket, of NumPy arrays.
     """
     n_molecules = quantised(len(systems))
-    terms = {}
-    for kind in TERM_WIDTHS:
-        if any(len(system.terms(kind)[0]) for system in systems):
-            terms[kind] = _build_terms(kind, systems, forcefield, pieces[kind], n_molecules, n_atoms, fill)
     masses = [np.tile(1.0 / np.sqrt(system.molecule.masses), (3, 1)) for system in systems]
     atoms = [np.ones((3, system.molecule.n_atoms), dtype=bool) for system in systems]
     shape = (n_molecules, 3, n_atoms)
     return Bucket(
-        terms=terms,
         pairs=_build_pairs(systems, n_molecules, n_atoms, fill),
         inverse_root_masses=padded(masses, shape, fill).reshape(n_molecules, -1),
         component_present=padded(atoms, shape, False).reshape(n_molecules, -1),
         eigenvectors=_build_eigenvectors(systems, n_molecules, n_atoms) if "eigenmatrix" in outputs else None,
         outputs=outputs,
-    )
-
-
-def _build_terms(kind, systems, forcefield, pieces, n_molecules, n_atoms, fill) -> Terms:
-    n_terms = quantised(max(len(system.terms(kind)[0]) for system in systems))
-    width = 3 * TERM_WIDTHS[kind]
-    types = [system.terms(kind)[1].astype(np.int32) for system in systems]
-    components = [
-        (np.arange(3)[None, None, :] * n_atoms + system.terms(kind)[0][:, :, None]).reshape(-1, width).astype(np.int32)
-        for system in systems
-    ]
-    constants = ()
-    if kind == "torsion":
-        fixed = (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE)
-        constants = tuple(padded([values[t] for t in types], (n_molecules, n_terms), fill) for values in fixed)
-    coordinate, first, second = zip(*pieces, strict=True)
-    return Terms(
-        present=padded([np.ones(len(t), dtype=bool) for t in types], (n_molecules, n_terms), False),
-        types=padded(types, (n_molecules, n_terms)),
-        coordinate=padded(coordinate, (n_molecules, n_terms), fill),
-        first=padded(first, (n_molecules, n_terms, width), fill),
-        second=padded(second, (n_molecules, n_terms, width, width), fill),
-        components=padded(components, (n_molecules, n_terms, width)),
-        constants=constants,
     )
 
 

@@ -46,7 +46,7 @@ def distance_pieces(points):
 
 
 def supplement_ratio(cross_squared, dot):
-    """u / |a x b| with u = atan2(|a x b|, -a·b), a smooth function of |a x b|² down to a linear angle."""
+    """U / |a x b| with u = atan2(|a x b|, -a·b), a smooth function of |a x b|² down to a linear angle."""
     tangent_squared = cross_squared / jnp.where(dot == 0.0, 1.0, dot) ** 2
     linear = (dot < 0.0) & (tangent_squared < _SERIES_LIMIT)
     z = jnp.where(linear, tangent_squared, 0.0)

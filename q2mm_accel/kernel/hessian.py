@@ -1,4 +1,4 @@
-"""Energies, gradients and Hessians of a bucket's molecules from precomputed local pieces.
+"""Energies, gradients and Hessians of all molecules from precomputed local pieces.
 
 A force field is a sum of terms e(q) of internal coordinates q: E = Σ e, ∂E = Σ e' ∂q, ∂²E = Σ e'' ∂q ∂qᵀ + e' ∂²q. Only
 e' and e'' depend on the parameters. All results are in kcal/mol and Å.
@@ -18,6 +18,9 @@ WIDTHS = {"bond": 2, "angle": 2, "torsion": 1, "vdw": 2, "urey_bradley": 2}
 """Adjustable parameters per type, by kind, in the order of the parameter vector."""
 
 _DEGREE = math.pi / 180.0
+
+_ZERO_SUPPLEMENT = 1e-12
+"""[rad] Below it (∂e/∂u) / u is replaced by its limit e''."""
 
 
 def parameter_blocks(problem: Problem, vector):
@@ -53,17 +56,18 @@ def _distance_coefficients(potential, coordinate, parameters, constants):
 def _angle_coefficients(potential, supplement, parameters, constants):
     """With u = π - θ and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, finite at a linear angle.
 
-    Below `NEARLY_LINEAR` the part of e that is odd in u is left out of the derivatives: it has a kink at u = 0, whose
+    Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none.
     """
     force_constant, equilibrium = parameters[0], parameters[1] * _DEGREE
     potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
     straight = math.pi - equilibrium
     value, first, second = derivatives(potential, straight - supplement)
-    _, _, middle = derivatives(potential, straight - 0.5 * supplement)
-    linear = supplement < NEARLY_LINEAR
-    ratio = jnp.where(linear, middle, -first / jnp.where(linear, 1.0, supplement))
-    return value, ratio * supplement, second - ratio, ratio
+    _, kink = jax.jvp(potential, (straight,), (jnp.ones_like(straight),))
+    slope = jnp.where(supplement < NEARLY_LINEAR, kink, 0.0) - first
+    zero = supplement < _ZERO_SUPPLEMENT
+    ratio = jnp.where(zero, second, slope / jnp.where(zero, 1.0, supplement))
+    return value, slope, second - ratio, ratio
 
 
 def _torsion_coefficients(potential, angle, parameters, constants):
@@ -83,7 +87,7 @@ _COEFFICIENTS = {
 
 
 def term_coefficients(form: Form, kind: str, terms: Terms, block):
-    """Energy, and the factors of ∂q in the gradient and of ∂q ∂qᵀ and ∂²q in the Hessian, (M, T) each, 0 where padded."""
+    """Energy, and the factors of ∂q in the gradient and of ∂q ∂qᵀ and ∂²q in the Hessian, (T,) each, 0 where padded."""
     coordinate = jnp.where(terms.present, terms.coordinate, 1.0)
     constants = tuple(jnp.where(terms.present, constant, 1.0) for constant in terms.constants)
     types = jnp.where(terms.present, terms.types, 0)
@@ -92,50 +96,88 @@ def term_coefficients(form: Form, kind: str, terms: Terms, block):
     return tuple(jnp.where(terms.present, coefficient, 0.0) for coefficient in coefficients)
 
 
-def pair_coefficients(form: Form, pairs: Pairs, block):
-    """Energy and its first two derivatives by distance for every pair of atoms, (M, N, N) each, 0 where there is none."""
+def pair_coefficients(form: Form, buckets: tuple[Bucket, ...], block):
+    """Energy and its first two derivatives by distance of all atom pairs, 0 where there is none.
+
+    Returns:
+        For each bucket three arrays (M, N, N), or None where no two atoms interact.
+    """
+    shapes = [None if bucket.pairs is None else bucket.pairs.present.shape for bucket in buckets]
+    pairs = [bucket.pairs for bucket in buckets if bucket.pairs is not None]
+    if not pairs:
+        return shapes
+    root_epsilon = jnp.sqrt(block[:, 1])
+    columns = [_combined(form, pair, block[:, 0], root_epsilon) for pair in pairs]
+    present, distance, radius, epsilon = (
+        jnp.concatenate([c.reshape(-1) for c in column]) for column in zip(*columns, strict=True)
+    )
+    distance = jnp.where(present, distance, radius)
+    coefficients = derivatives(partial(form.vdw, radius=radius, epsilon=epsilon), distance)
+    coefficients = [jnp.where(present, coefficient, 0.0) for coefficient in coefficients]
+    results, start = [], 0
+    for shape in shapes:
+        stop = start + (0 if shape is None else math.prod(shape))
+        results.append(shape and tuple(coefficient[start:stop].reshape(shape) for coefficient in coefficients))
+        start = stop
+    return results
+
+
+def _combined(form: Form, pairs: Pairs, radii, root_epsilons):
+    """Whether a pair interacts, its distance, combined radius and ε, (M, N, N) each."""
     types = jnp.where(pairs.atom_present, pairs.types, 0)
-    radius = jnp.where(pairs.atom_present, block[:, 0][types], 1.0)
-    root_epsilon = jnp.where(pairs.atom_present, jnp.sqrt(block[:, 1])[types], 1.0)
-    radii = form.combine_radii(radius[:, :, None], radius[:, None, :])
-    epsilons = root_epsilon[:, :, None] * root_epsilon[:, None, :]
-    distance = jnp.where(pairs.present, pairs.distance, radii)
-    coefficients = derivatives(partial(form.vdw, radius=radii, epsilon=epsilons), distance)
-    return tuple(jnp.where(pairs.present, coefficient, 0.0) for coefficient in coefficients)
+    radius = jnp.where(pairs.atom_present, radii[types], 1.0)
+    root_epsilon = jnp.where(pairs.atom_present, root_epsilons[types], 1.0)
+    combined = form.combine_radii(radius[:, :, None], radius[:, None, :])
+    return pairs.present, pairs.distance, combined, root_epsilon[:, :, None] * root_epsilon[:, None, :]
 
 
-def energy(problem: Problem, bucket: Bucket, blocks):
-    """Energies of the molecules, (M,) [kcal/mol]."""
-    form, total = form_named(problem.form), 0.0
-    for kind, terms in bucket.terms.items():
-        total = total + term_coefficients(form, kind, terms, blocks[kind])[0].sum(axis=1)
-    if bucket.pairs is not None:
-        total = total + 0.5 * pair_coefficients(form, bucket.pairs, blocks["vdw"])[0].sum(axis=(1, 2))
-    return total + jnp.zeros(bucket.inverse_root_masses.shape[0])
+def energies(problem: Problem, blocks):
+    """Energies of the molecules of each bucket, (M,) [kcal/mol]."""
+    form = form_named(problem.form)
+    counts = [bucket.component_present.shape[0] for bucket in problem.buckets]
+    total = jnp.zeros(sum(counts))
+    for kind, terms in problem.terms.items():
+        molecule = jnp.where(terms.present, terms.molecule, 0)
+        total = total.at[molecule].add(term_coefficients(form, kind, terms, blocks[kind])[0])
+    results, start = [], 0
+    for count, pairs in zip(counts, pair_coefficients(form, problem.buckets, blocks["vdw"]), strict=True):
+        bonded = total[start : start + count]
+        results.append(bonded if pairs is None else bonded + 0.5 * pairs[0].sum(axis=(1, 2)))
+        start += count
+    return results
 
 
-def gradient(problem: Problem, bucket: Bucket, blocks):
-    """Gradients of the energies, (M, D) [kcal/mol/Å], components axis by axis."""
-    form, total = form_named(problem.form), jnp.zeros_like(bucket.inverse_root_masses)
-    molecules = jnp.arange(total.shape[0])
-    for kind, terms in bucket.terms.items():
+def gradients(problem: Problem, blocks):
+    """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
+    form = form_named(problem.form)
+    shapes = [bucket.component_present.shape for bucket in problem.buckets]
+    total = jnp.zeros(sum(math.prod(shape) for shape in shapes))
+    for kind, terms in problem.terms.items():
+        present = terms.present[:, None]
         slope = term_coefficients(form, kind, terms, blocks[kind])[1]
-        first = jnp.where(terms.present[..., None], terms.first, 0.0)
-        components = jnp.where(terms.present[..., None], terms.components, 0)
-        total = total.at[molecules[:, None, None], components].add(slope[..., None] * first)
-    if bucket.pairs is not None:
-        slope = pair_coefficients(form, bucket.pairs, blocks["vdw"])[1]
-        direction = jnp.where(bucket.pairs.present[:, None], bucket.pairs.direction, 0.0)
-        total = total + (slope[:, None] * direction).sum(axis=3).reshape(total.shape)
-    return total
+        updates = slope[:, None] * jnp.where(present, terms.first, 0.0)
+        total = total.at[jnp.where(present, terms.components, 0)].add(updates)
+    results, start = [], 0
+    coefficients = pair_coefficients(form, problem.buckets, blocks["vdw"])
+    for shape, bucket, pairs in zip(shapes, problem.buckets, coefficients, strict=True):
+        result = total[start : start + math.prod(shape)].reshape(shape)
+        if pairs is not None:
+            direction = jnp.where(bucket.pairs.present[:, None], bucket.pairs.direction, 0.0)
+            result = result + (pairs[1][:, None] * direction).sum(axis=3).reshape(shape)
+        results.append(result)
+        start += math.prod(shape)
+    return results
 
 
-def _bonded(terms: Terms, along, curved):
-    """Second derivatives of single terms, (M, T, 3k, 3k)."""
-    present = terms.present[..., None]
+def _bonded_updates(form: Form, kind: str, terms: Terms, block):
+    """Places in the flat buffer and second derivatives of all terms of a kind, (T (3k)²,) each."""
+    present = terms.present[:, None]
     first = jnp.where(present, terms.first, 0.0)
-    second = jnp.where(present[..., None], terms.second, 0.0)
-    return along[..., None, None] * (first[..., :, None] * first[..., None, :]) + curved[..., None, None] * second
+    second = jnp.where(present[:, :, None], terms.second, 0.0)
+    _, _, along, curved = term_coefficients(form, kind, terms, block)
+    values = along[:, None, None] * (first[:, :, None] * first[:, None, :]) + curved[:, None, None] * second
+    rows, columns = jnp.where(present, terms.rows, 0), jnp.where(present, terms.columns, 0)
+    return (rows[:, :, None] + columns[:, None, :]).reshape(-1), values.reshape(-1)
 
 
 def _pairwise(pairs: Pairs, slope, curvature):
@@ -150,18 +192,21 @@ def _pairwise(pairs: Pairs, slope, curvature):
     return (diagonal - blocks).transpose(0, 1, 3, 2, 4)
 
 
-def hessian(problem: Problem, bucket: Bucket, blocks):
-    """Hessians of the energies, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
+def hessians(problem: Problem, blocks):
+    """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
     form = form_named(problem.form)
-    n_molecules, size = bucket.inverse_root_masses.shape
-    total = jnp.zeros((n_molecules, size, size))
-    if bucket.pairs is not None:
-        _, slope, curvature = pair_coefficients(form, bucket.pairs, blocks["vdw"])
-        total = _pairwise(bucket.pairs, slope, curvature).reshape(total.shape)
-    molecules = jnp.arange(n_molecules)[:, None, None, None]
-    for kind, terms in bucket.terms.items():
-        _, _, along, curved = term_coefficients(form, kind, terms, blocks[kind])
-        components = jnp.where(terms.present[..., None], terms.components, 0)
-        place = (molecules, components[..., :, None], components[..., None, :])
-        total = total.at[place].add(_bonded(terms, along, curved))
-    return total
+    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in problem.buckets]
+    updates = [_bonded_updates(form, kind, terms, blocks[kind]) for kind, terms in problem.terms.items()]
+    buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes))
+    if updates:
+        places, values = (jnp.concatenate(parts) for parts in zip(*updates, strict=True))
+        buffer = buffer.at[places].add(values)
+    results, start = [], 0
+    coefficients = pair_coefficients(form, problem.buckets, blocks["vdw"])
+    for shape, bucket, pairs in zip(shapes, problem.buckets, coefficients, strict=True):
+        result = buffer[start : start + math.prod(shape)].reshape(shape)
+        if pairs is not None:
+            result = result + _pairwise(bucket.pairs, pairs[1], pairs[2]).reshape(shape)
+        results.append(result)
+        start += math.prod(shape)
+    return results

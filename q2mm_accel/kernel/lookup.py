@@ -1,13 +1,12 @@
 """Where in the buckets' outputs each reference's computed value stands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from q2mm_accel.errors import ReferenceDataError
 from q2mm_accel.kernel.arrays import OUTPUTS, References
-from q2mm_accel.kernel.batching import quantised
+from q2mm_accel.kernel.batching import Slot, quantised
 from q2mm_accel.model.references import Reference
 from q2mm_accel.model.system import System
 
@@ -20,15 +19,6 @@ OUTPUT_OF = {
     "eig_offdiagonal": "eigenmatrix",
 }
 """The output that a kind of reference reads."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Place of a system: its bucket's number, its row there, and the number of atoms it is padded to."""
-
-    bucket: int
-    row: int
-    n_atoms: int
 
 
 def check_references(references: Sequence[Reference], systems: Sequence[System]) -> None:
@@ -52,9 +42,7 @@ def check_references(references: Sequence[Reference], systems: Sequence[System])
 
 def _check_reference(reference: Reference, systems: Sequence[System]) -> None:
     if not 0 <= reference.system < len(systems):
-        raise ReferenceDataError(
-            f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0."
-        )
+        raise ReferenceDataError(f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0.")
     molecule = systems[reference.system].molecule
     if reference.kind not in OUTPUT_OF:
         raise ReferenceDataError(
@@ -106,9 +94,7 @@ def build_references(
         for output in outputs:
             starts[bucket, output] = position
             position += n_molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
-    groups = {
-        name: i for i, name in enumerate(dict.fromkeys(r.index for r in references if r.kind == "relative_energy"))
-    }
+    groups = {name: i for i, name in enumerate(dict.fromkeys(r.index for r in references if r.kind == "relative_energy"))}
     n = len(references)
 
     def column(values, dtype, padding):
@@ -136,9 +122,7 @@ def _source(reference: Reference, slot: Slot, starts: dict) -> int:
         return start + slot.row
     if output == "eigenvalues":
         return start + slot.row * size + int(reference.index)
-    row, column = (
-        int(i) for i in (np.repeat(reference.index, 2) if np.ndim(reference.index) == 0 else reference.index)
-    )
+    row, column = (int(i) for i in (np.repeat(reference.index, 2) if np.ndim(reference.index) == 0 else reference.index))
     if output == "hessian":
         row, column = (index % 3 * slot.n_atoms + index // 3 for index in (row, column))
     return start + slot.row * size**2 + row * size + column

@@ -69,7 +69,7 @@ def geometric_mean(first, second):
 
 
 def total(first, second):
-    """a + b."""
+    """A + b."""
     return first + second
 
 

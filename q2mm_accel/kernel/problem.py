@@ -7,9 +7,17 @@ import numpy as np
 
 from q2mm_accel.errors import LinearAngleWarning, TopologyError, UnusedParameterWarning
 from q2mm_accel.kernel.arrays import Problem
-from q2mm_accel.kernel.batching import build_bucket, plan_buckets, quantised, split_pieces, term_points
+from q2mm_accel.kernel.batching import (
+    build_bucket,
+    build_terms,
+    place_systems,
+    plan_buckets,
+    quantised,
+    split_pieces,
+    term_points,
+)
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
-from q2mm_accel.kernel.lookup import Slot, build_references, outputs_of
+from q2mm_accel.kernel.lookup import build_references, outputs_of
 from q2mm_accel.model.forcefield import BLOCKS, ForceField
 from q2mm_accel.model.references import Reference
 from q2mm_accel.model.system import TERM_WIDTHS, System
@@ -48,15 +56,20 @@ def build_problem(
     _warn_unused(systems, forcefield)
     pieces = split_pieces(systems, local_pieces(*term_points(systems)))
     _check_pieces(systems, forcefield, pieces)
-    buckets, shapes, slots = [], [], {}
-    for number, members in enumerate(plan or plan_buckets([system.molecule.n_atoms for system in systems])):
-        n_atoms = max(systems[member].molecule.n_atoms for member in members)
-        outputs = outputs_of(references, members)
-        own = {kind: [values[member] for member in members] for kind, values in pieces.items()}
-        buckets.append(build_bucket([systems[m] for m in members], forcefield, own, outputs, n_atoms, fill))
+    sizes = [system.molecule.n_atoms for system in systems]
+    plan = plan or plan_buckets(sizes)
+    slots = place_systems(sizes, plan)
+    buckets, shapes = [], []
+    for members in plan:
+        n_atoms, outputs = slots[members[0]].n_atoms, outputs_of(references, members)
+        buckets.append(build_bucket([systems[member] for member in members], outputs, n_atoms, fill))
         shapes.append((quantised(len(members)), n_atoms, outputs))
-        slots.update({member: Slot(number, row, n_atoms) for row, member in enumerate(members)})
     return Problem(
+        terms={
+            kind: build_terms(kind, systems, forcefield, pieces[kind], slots, fill)
+            for kind in TERM_WIDTHS
+            if len(pieces[kind][0])
+        },
         buckets=tuple(buckets),
         references=build_references(references, slots, shapes, fill),
         parameter_scale=parameter_scale,
@@ -101,8 +114,10 @@ def _warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
 
 
 def _check_pieces(systems: Sequence[System], forcefield: ForceField, pieces) -> None:
-    for number, system in enumerate(systems):
-        supplement = pieces["angle"][number][0]
+    start = 0
+    for system in systems:
+        supplement = pieces["angle"][0][start : start + len(system.angle_atoms)]
+        start += len(system.angle_atoms)
         for term in np.flatnonzero(np.pi - supplement < _PARALLEL):
             raise TopologyError(
                 f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
@@ -114,15 +129,18 @@ def _check_pieces(systems: Sequence[System], forcefield: ForceField, pieces) -> 
                     f"{system.molecule.name}: torsion {term} of the atoms {atoms.tolist()} passes through a straight angle, "
                     "where a dihedral is undefined. Remove the term."
                 )
-        values = forcefield.angle_values[system.angle_types]
-        for term in np.flatnonzero((supplement < NEARLY_LINEAR) & (values != 180.0)):
-            warnings.warn(
-                f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
-                f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
-                "Set the equilibrium to 180 degrees.",
-                LinearAngleWarning,
-                stacklevel=4,
-            )
+        _warn_linear(system, supplement, forcefield.angle_values[system.angle_types])
+
+
+def _warn_linear(system: System, supplement: np.ndarray, equilibria: np.ndarray) -> None:
+    for term in np.flatnonzero((supplement < NEARLY_LINEAR) & (equilibria != 180.0)):
+        warnings.warn(
+            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
+            f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
+            "Set the equilibrium to 180 degrees.",
+            LinearAngleWarning,
+            stacklevel=5,
+        )
 
 
 def _is_undefined(points: np.ndarray) -> bool:

@@ -3,51 +3,44 @@
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Bucket, Problem
-from q2mm_accel.kernel.hessian import energy, hessian, parameter_blocks
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.hessian import energies, hessians, parameter_blocks
 from q2mm_accel.kernel.spectrum import eigenvalues, frequency, mass_weighted
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
-def bucket_outputs(problem: Problem, bucket: Bucket, blocks, after):
-    """What the references need of a bucket, flattened in the order of its `outputs`.
+def _outputs(problem: Problem, blocks):
+    """What the references read: of each bucket its energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and
+    eigenmatrices [hartree/bohr²], as far as its `outputs` name them, flat and one after the other.
 
-    Args:
-        problem: the problem.
-        bucket: one of its buckets.
-        blocks: parameters by kind.
-        after: a scalar 0 that depends on the eigenvalues computed before. Two batched `eigh` at the same time can hang
-            in jaxlib 0.10, so each waits for the last through this data dependency.
-
-    Returns:
-        The flat outputs: energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and eigenmatrices
-        [hartree/bohr²]; and the scalar 0 for the next bucket.
+    Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU; each waits for the last through a data
+    dependency, the addition of 0 times an eigenvalue.
     """
-    results = []
-    if "energy" in bucket.outputs:
-        results.append(energy(problem, bucket, blocks))
-    if bucket.outputs not in ((), ("energy",)):
-        matrices = hessian(problem, bucket, blocks) * KCALMOLA2_TO_HESSIAN_AU
-    if "eigenvalues" in bucket.outputs:
-        values = eigenvalues(mass_weighted(bucket, matrices) + after)
-        after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
-        results.append(values)
-    if "hessian" in bucket.outputs:
-        results.append(matrices)
-    if "eigenmatrix" in bucket.outputs:
-        basis = bucket.eigenvectors
-        results.append(jnp.swapaxes(basis, 1, 2) @ matrices @ basis)
-    return [result.reshape(-1) for result in results], after
+    needed = {output for bucket in problem.buckets for output in bucket.outputs}
+    total = energies(problem, blocks) if "energy" in needed else []
+    matrices = hessians(problem, blocks) if needed - {"energy"} else []
+    results, after = [], jnp.zeros(())
+    for number, bucket in enumerate(problem.buckets):
+        if "energy" in bucket.outputs:
+            results.append(total[number])
+        if set(bucket.outputs) - {"energy"}:
+            matrix = matrices[number] * KCALMOLA2_TO_HESSIAN_AU
+        if "eigenvalues" in bucket.outputs:
+            values = eigenvalues(mass_weighted(bucket, matrix) + after)
+            after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
+            results.append(values)
+        if "hessian" in bucket.outputs:
+            results.append(matrix)
+        if "eigenmatrix" in bucket.outputs:
+            results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrix @ bucket.eigenvectors)
+    return jnp.concatenate([result.reshape(-1) for result in results])
 
 
 def predictions(problem: Problem, vector):
     """What the force field gives for every reference, (R,), in the references' units; 0 where padded."""
-    blocks, after, outputs = parameter_blocks(problem, vector), jnp.zeros(()), []
-    for bucket in problem.buckets:
-        results, after = bucket_outputs(problem, bucket, blocks, after)
-        outputs.extend(results)
     references = problem.references
-    computed = jnp.concatenate(outputs)[jnp.where(references.present, references.source, 0)]
+    outputs = _outputs(problem, parameter_blocks(problem, vector))
+    computed = outputs[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
     computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
     if references.n_groups:
@@ -69,7 +62,7 @@ def _offsets(references, computed):
 
 
 def residuals(problem: Problem, vector):
-    """weight (reference - computed), (R,); 0 where padded."""
+    """Weight (reference - computed), (R,); 0 where padded."""
     references = problem.references
     difference = jnp.where(references.present, references.value, 0.0) - predictions(problem, vector)
     return jnp.where(references.present, references.weight, 0.0) * difference

@@ -28,7 +28,7 @@ def _eigenvalues_jvp(primals, tangents):
 
 @jax.custom_jvp
 def frequency(eigenvalue):
-    """c sign(λ) √|λ| in cm⁻¹ for λ in hartree/(bohr² u); imaginary frequencies are negative, as in q2mm."""
+    """C sign(λ) √|λ| in cm⁻¹ for λ in hartree/(bohr² u); imaginary frequencies are negative, as in q2mm."""
     return FREQUENCY_FACTOR * jnp.sign(eigenvalue) * jnp.sqrt(jnp.abs(eigenvalue))
 
 

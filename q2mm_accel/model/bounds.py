@@ -61,9 +61,7 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
             [np.inf if upper is None else upper for _, upper in pairs],
         )
     try:
-        lower, upper = (
-            np.broadcast_to(np.asarray(b, dtype=np.float64), (len(labels),)) for b in (bounds.lb, bounds.ub)
-        )
+        lower, upper = (np.broadcast_to(np.asarray(b, dtype=np.float64), (len(labels),)) for b in (bounds.lb, bounds.ub))
     except ValueError as error:
         raise ParameterError(
             f"bounds are given for {np.size(bounds.lb)} parameters, but there are {len(labels)}; give one pair for each."

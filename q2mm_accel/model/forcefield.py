@@ -95,9 +95,7 @@ class ForceField:
         self._check_lengths()
         labels = self._default_labels() if self.labels is None else tuple(str(label) for label in self.labels)
         if len(labels) != self.n_parameters:
-            raise ParameterError(
-                f"labels: {len(labels)} were given for {self.n_parameters} parameters; give one for each."
-            )
+            raise ParameterError(f"labels: {len(labels)} were given for {self.n_parameters} parameters; give one for each.")
         object.__setattr__(self, "labels", labels)
 
     def _check_lengths(self) -> None:
@@ -166,10 +164,7 @@ class ForceField:
     def bounds(self) -> Bounds:
         """Lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
         pairs = [
-            DEFAULT_BOUNDS[name]
-            for names in BLOCKS.values()
-            for _ in range(len(getattr(self, names[0])))
-            for name in names
+            DEFAULT_BOUNDS[name] for names in BLOCKS.values() for _ in range(len(getattr(self, names[0]))) for name in names
         ]
         lower, upper = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
         return Bounds(lower, upper)

@@ -75,13 +75,9 @@ class ReferenceData:
             ReferenceDataError: unknown kind, malformed index, or a value or weight that is not finite.
         """
         if reference.kind not in INDEX_WIDTHS:
-            raise ReferenceDataError(
-                f"{reference}: unknown kind {reference.kind!r}; known are {', '.join(INDEX_WIDTHS)}."
-            )
+            raise ReferenceDataError(f"{reference}: unknown kind {reference.kind!r}; known are {', '.join(INDEX_WIDTHS)}.")
         if not (np.isfinite(reference.value) and np.isfinite(reference.weight)):
-            raise ReferenceDataError(
-                f"{reference}: value {reference.value} and weight {reference.weight} must be finite."
-            )
+            raise ReferenceDataError(f"{reference}: value {reference.value} and weight {reference.weight} must be finite.")
         if reference.weight < 0:
             raise ReferenceDataError(f"{reference}: the weight is {reference.weight}; weights are not negative.")
         _check_index(reference)
