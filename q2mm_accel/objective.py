@@ -23,6 +23,7 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.precision import require_float64
+from q2mm_accel.threads import one_blas_thread
 
 traces: Counter[str] = Counter()
 """How often each function below was traced, which is how often it was compiled."""
@@ -204,7 +205,7 @@ class FusedObjective:
             parameter_vector(row, self.labels, "a row of vectors")
         if len(rows) == 0:
             return np.zeros(0)
-        values = np.array(_losses(self.problem, rows, self._batch_size(len(rows))))
+        values = self._run(partial(_losses, batch_size=self._batch_size(len(rows))), rows)
         for number in np.flatnonzero(~np.isfinite(values)):
             raise self._non_finite(rows[number], f"the loss of vector {number}")
         number = int(np.argmin(values))
@@ -223,9 +224,8 @@ class FusedObjective:
         vector = parameter_vector(x, self.labels, "x")
         key = vector.tobytes()
         if key not in self._points:
-            value, gradient = _value_and_gradient(self.problem, vector)
-            value, gradient = float(value), np.array(gradient, dtype=np.float64)
-            self.kernel_runs += 1
+            value, gradient = self._run(_value_and_gradient, vector)
+            value = float(value)
             if not np.isfinite(value):
                 raise self._non_finite(vector, "the loss")
             if not np.all(np.isfinite(gradient)):
@@ -237,20 +237,26 @@ class FusedObjective:
             self._remember(vector, value)
         return self._points[key]
 
+    def _run(self, function: Callable, argument: np.ndarray):
+        """Results of a compiled function as fresh NumPy arrays."""
+        with one_blas_thread():
+            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
+        self.kernel_runs += 1
+        return results
+
     def _remember(self, vector: np.ndarray, value: float) -> None:
         if self.best is None or value < self.best.fun:
             self.best = Best(vector.copy(), value)
 
     def _per_reference(self, function: Callable, x: ArrayLike) -> np.ndarray:
         vector = parameter_vector(x, self.labels, "x")
-        values = np.array(function(self.problem, vector), dtype=np.float64)[: len(self.references)]
-        self.kernel_runs += 1
+        values = self._run(function, vector)[: len(self.references)]
         if not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a prediction")
         return values
 
     def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError:
-        values = np.array(_predictions(self.problem, vector))[: len(self.references)]
+        values = self._run(_predictions, vector)[: len(self.references)]
         bad = [self.references[i] for i in np.flatnonzero(~np.isfinite(values))]
         names = dict.fromkeys(self.systems[reference.system].molecule.name for reference in bad)
         where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"

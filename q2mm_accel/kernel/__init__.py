@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: the compiled part, in pure JAX, and what prepares its arrays."""

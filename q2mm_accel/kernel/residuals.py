@@ -10,8 +10,10 @@ from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
 def _outputs(problem: Problem, blocks):
-    """What the references read: of each bucket its energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and
-    eigenmatrices [hartree/bohr²], as far as its `outputs` name them, flat and one after the other.
+    """What the references read, flat, bucket by bucket.
+
+    Of each bucket, as far as its `outputs` name them: energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and
+    eigenmatrices [hartree/bohr²].
 
     Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU; each waits for the last through a data
     dependency, the addition of 0 times an eigenvalue.

@@ -1,0 +1,1 @@
+"""What a user describes: molecules, force fields, terms, references."""

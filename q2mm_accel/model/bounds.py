@@ -69,7 +69,8 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
     for number, (low, high) in enumerate(zip(lower, upper, strict=True)):
         if not low <= high:
             raise ParameterError(
-                f"the bounds of parameter {number} ({labels[number]}) are {low} and {high}; the lower must not exceed the upper."
+                f"the bounds of parameter {number} ({labels[number]}) are {low} and {high}; "
+                "the lower must not exceed the upper."
             )
     return Bounds(lower.copy(), upper.copy())
 
