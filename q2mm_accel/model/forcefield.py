@@ -31,6 +31,19 @@ DEFAULT_BOUNDS = {
 }
 """q2mm's default bounds in the units of `ForceField`. Bond constants may be negative: reaction coordinates."""
 
+TYPICAL_SCALES = {
+    "bond_force_constants": 50.0,
+    "bond_lengths": 0.1,
+    "angle_force_constants": 30.0,
+    "angle_values": 5.0,
+    "torsion_force_constants": 1.0,
+    "vdw_radii": 0.2,
+    "vdw_epsilons": 0.05,
+    "urey_bradley_force_constants": 30.0,
+    "urey_bradley_lengths": 0.1,
+}
+"""Changes of comparable weight: in these units a quasi-Newton method converges in far fewer steps."""
+
 _LABELS = {
     "bond_force_constants": "bond {} k",
     "bond_lengths": "bond {} r0",
@@ -163,11 +176,16 @@ class ForceField:
     @property
     def bounds(self) -> Bounds:
         """Lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
-        pairs = [
-            DEFAULT_BOUNDS[name] for names in BLOCKS.values() for _ in range(len(getattr(self, names[0]))) for name in names
-        ]
-        lower, upper = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
+        lower, upper = np.array(self._per_parameter(DEFAULT_BOUNDS), dtype=np.float64).reshape(-1, 2).T
         return Bounds(lower, upper)
+
+    @property
+    def typical_scale(self) -> np.ndarray:
+        """Size of a noticeable change of every parameter, shape (n_parameters,), for `FusedObjective(parameter_scale=...)`."""
+        return np.array(self._per_parameter(TYPICAL_SCALES), dtype=np.float64)
+
+    def _per_parameter(self, by_field: dict) -> list:
+        return [by_field[name] for names in BLOCKS.values() for _ in range(len(getattr(self, names[0]))) for name in names]
 
 
 def _vector(values: ArrayLike, what: str) -> np.ndarray:

@@ -1,0 +1,41 @@
+"""Synthetic problems of any size: straight alkanes."""
+
+import numpy as np
+
+from q2mm_accel.datasets.problems import FitProblem
+from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.references import ReferenceData
+from q2mm_accel.model.typing import perceive
+from q2mm_accel.objective import frequencies
+
+_CC, _CH, _TETRAHEDRAL = 1.54, 1.09, np.arccos(-1.0 / 3.0)
+
+
+def alkane(n_carbons: int, jitter: float = 0.0, seed: int = 0) -> Molecule:
+    """The all-anti alkane C_n H_2n+2 with tetrahedral angles, its atoms displaced by normal deviates of `jitter` Å."""
+    step = _CC * np.sin(_TETRAHEDRAL / 2), _CC * np.cos(_TETRAHEDRAL / 2)
+    carbons = np.array([[i * step[0], (i % 2) * step[1], 0.0] for i in range(n_carbons)])
+    symbols, atoms = ["C"] * n_carbons, list(carbons)
+    for i, centre in enumerate(carbons):
+        up = np.array([0.0, 1.0 if i % 2 else -1.0, 0.0])
+        for side in (1.0, -1.0):
+            out = np.cos(_TETRAHEDRAL / 2) * up + side * np.sin(_TETRAHEDRAL / 2) * np.array([0.0, 0.0, 1.0])
+            atoms.append(centre + _CH * out)
+        for end, along in ((0, -1.0), (n_carbons - 1, 1.0)):
+            if i == end:
+                chain = np.array([along * np.sin(_TETRAHEDRAL / 2), 0.0, 0.0]) - np.cos(_TETRAHEDRAL / 2) * up
+                atoms.append(centre + _CH * chain)
+    symbols += ["H"] * (len(atoms) - n_carbons)
+    noise = jitter * np.random.default_rng(seed).standard_normal((len(atoms), 3))
+    return Molecule(symbols, np.array(atoms) + noise, name=f"C{n_carbons}H{len(atoms) - n_carbons} {seed}")
+
+
+def alkanes(n_carbons: int, count: int, form: str = "mm3") -> FitProblem:
+    """`count` copies of an alkane with jitter; the reference frequencies are those computed, 2 % higher."""
+    molecules = [alkane(n_carbons, 0.01, seed) for seed in range(count)]
+    systems, forcefield = perceive(molecules, form=form, vdw=True)
+    references = ReferenceData()
+    for number, computed in enumerate(frequencies(systems, forcefield)):
+        modes = np.flatnonzero(computed > 50.0)
+        references.add_frequencies(1.02 * computed[modes], modes, weight=0.001, system=number)
+    return FitProblem(systems, forcefield, references)

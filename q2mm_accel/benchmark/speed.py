@@ -1,0 +1,153 @@
+"""FusedObjective against its floor, the peers' way, and q2mm."""
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import jax
+import numpy as np
+import scipy.linalg
+
+from q2mm_accel.benchmark.baseline import baseline
+from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
+from q2mm_accel.datasets.problems import FitProblem, load_problem
+from q2mm_accel.errors import Q2MMAccelWarning
+from q2mm_accel.kernel.hessian import hessians, parameter_blocks
+from q2mm_accel.kernel.spectrum import mass_weighted
+from q2mm_accel.objective import FusedObjective
+from q2mm_accel.threads import one_blas_thread
+from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+
+
+def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
+    """All figures of one problem.
+
+    Args:
+        name: of `PROBLEMS`.
+        form: functional form.
+        rounds: calls of each function; the median counts.
+        with_baseline: whether to compile and time the peers' way (a minute for Rh-enamide).
+
+    Returns:
+        Times [s] and ratios.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Q2MMAccelWarning)
+        problem = load_problem(name, form)
+        objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
+    x, compile_seconds = objective.x0, {}
+    functions: dict[str, Callable] = {"fun_and_jac": objective.fun_and_jac, "fun": objective.fun, **_floor(objective)}
+    functions["loss of 1 vector (fun_batch)"] = lambda point: objective.fun_batch(point[None])
+    if with_baseline:
+        functions["baseline (jax.hessian)"] = baseline(problem.systems, problem.forcefield, objective.references)
+    for key, function in functions.items():
+        compile_seconds[key] = first_call(lambda function=function: function(x))
+    if with_baseline:
+        _check_same(objective, functions["baseline (jax.hessian)"], x)
+    points = nearby(x, rounds * len(functions))
+    times = {key: float(np.median(value)) for key, value in interleaved(functions, points, rounds).items()}
+    floor = min(times[key] for key in times if key.startswith("eigh"))
+    return {
+        "problem": name,
+        "form": form,
+        "molecules": len(problem.systems),
+        "parameters": len(x),
+        "references": len(objective.references),
+        "cold": _cold(name, form),
+        "median_s": times,
+        "first_call_s": compile_seconds,
+        "ratios": _ratios(times, floor),
+    }
+
+
+def _floor(objective: FusedObjective) -> dict[str, Callable]:
+    """`eigh` of the matrices that the objective diagonalizes, done by NumPy, SciPy and JAX."""
+    problem = objective.problem
+
+    def matrices(vector):
+        blocks = parameter_blocks(problem, vector)
+        found = hessians(problem, blocks)
+        return [mass_weighted(b, m * KCALMOLA2_TO_HESSIAN_AU) for b, m in zip(problem.buckets, found, strict=True)]
+
+    batches = jax.jit(matrices)(objective.x0)
+    single = []
+    for bucket, batch in zip(problem.buckets, batches, strict=True):
+        for present, matrix in zip(np.asarray(bucket.component_present), np.asarray(batch), strict=True):
+            if present.any():
+                single.append(np.ascontiguousarray(matrix[np.ix_(present, present)]))
+    batched = jax.jit(jax.lax.linalg.eigh)
+
+    def with_jax(_):
+        with one_blas_thread():
+            for batch in batches:
+                jax.block_until_ready(batched(batch))
+
+    return {
+        "eigh NumPy": lambda _: [np.linalg.eigh(matrix) for matrix in single],
+        "eigh SciPy": lambda _: [scipy.linalg.eigh(matrix, check_finite=False) for matrix in single],
+        "eigh JAX": with_jax,
+    }
+
+
+def _check_same(objective: FusedObjective, other: Callable, x: np.ndarray) -> None:
+    value, gradient = objective.fun_and_jac(x)
+    other_value, other_gradient = other(x)
+    np.testing.assert_allclose(value, other_value, rtol=1e-9)
+    np.testing.assert_allclose(gradient, other_gradient, rtol=1e-6, atol=1e-6 * np.abs(gradient).max())
+
+
+def _ratios(times: dict[str, float], floor: float) -> dict[str, float]:
+    ratios = {"fun_and_jac / floor": times["fun_and_jac"] / floor}
+    if "baseline (jax.hessian)" in times:
+        ratios["baseline / fun_and_jac"] = times["baseline (jax.hessian)"] / times["fun_and_jac"]
+    return ratios
+
+
+def _cold(name: str, form: str) -> dict[str, float]:
+    command = [sys.executable, "-W", "ignore", "-m", "q2mm_accel.benchmark.cold", name, form]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(finished.stdout.strip().splitlines()[-1])
+
+
+def against_q2mm(rounds: int) -> list[dict]:
+    """q2mm's own objective (harmonic, as its JAX engine is) beside the same carried over, where q2mm is installed."""
+    if find_spec("q2mm") is None:
+        return []
+    from q2mm_accel.benchmark.q2mm_objectives import ch3f, rh_enamide
+
+    results = []
+    for name, make in (("ch3f", ch3f), ("rh-enamide", rh_enamide)):
+        theirs = make()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Q2MMAccelWarning)
+            ours = FusedObjective.from_q2mm(theirs)
+        functions = {"q2mm": theirs, "fun_and_jac": ours.fun_and_jac}
+        first = {key: first_call(lambda function=function: function(ours.x0)) for key, function in functions.items()}
+        times = interleaved(functions, nearby(ours.x0, 2 * rounds), rounds)
+        median = {key: float(np.median(value)) for key, value in times.items()}
+        calls = 2 * len(ours.x0) + 1
+        results.append(
+            {
+                "problem": name,
+                "median_s": median,
+                "first_call_s": first,
+                "loss_difference": abs(theirs(ours.x0) - ours.fun(ours.x0)) / theirs(ours.x0),
+                "q2mm_gradient_s": calls * median["q2mm"],
+                "ratios": {
+                    "q2mm / fun_and_jac": median["q2mm"] / median["fun_and_jac"],
+                    f"q2mm gradient ({calls} evaluations) / fun_and_jac": calls * median["q2mm"] / median["fun_and_jac"],
+                },
+            }
+        )
+    return results
+
+
+def problems(quick: bool) -> list[tuple[str, str]]:
+    """Names and forms that the benchmark runs."""
+    return [("ch3f", "mm3")] if quick else [("ch3f", "mm3"), ("small", "mm3"), ("rh-enamide", "harmonic"), ("rh-enamide", "mm3")]
+
+
+__all__ = ["FitProblem", "against_q2mm", "measure", "problems"]

@@ -1,0 +1,38 @@
+"""Timing of several functions in turn, so that a change of the machine's speed meets all of them."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+
+def first_call(function: Callable) -> float:
+    """Seconds that the first call of `function()` takes, compilation included."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def interleaved(functions: Mapping[str, Callable], points: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
+    """Times of each function, called in turn at the same points.
+
+    Args:
+        functions: name -> function of a parameter vector; each has been called before.
+        points: shape (p, n), used one after the other so that no call repeats the one before.
+        rounds: calls of each function.
+
+    Returns:
+        Name -> shape (rounds,) [s].
+    """
+    times = {name: np.zeros(rounds) for name in functions}
+    for number in range(rounds):
+        for name, function in functions.items():
+            begin = time.perf_counter()
+            function(points[number % len(points)])
+            times[name][number] = time.perf_counter() - begin
+    return times
+
+
+def nearby(x: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """`count` points within about a millionth of x, shape (count, n)."""
+    return x * (1.0 + 1e-6 * np.random.default_rng(seed).standard_normal((count, len(x))))

@@ -1,0 +1,146 @@
+"""The command q2mm-accel."""
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+from q2mm_accel.datasets.problems import PROBLEMS, load_problem
+from q2mm_accel.errors import MissingPackageError, Q2MMAccelError, Q2MMAccelWarning
+from q2mm_accel.io.results import write_forcefield, write_json, write_table
+from q2mm_accel.objective import FusedObjective
+from q2mm_accel.report.summary import FitSummary, summarise
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: command-line words; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 1 when something was wrong with the input, which is then said on one line.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        _fit(options)
+    except Q2MMAccelError as error:
+        print(f"q2mm-accel: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="q2mm-accel", description="Fit force fields to quantum chemistry.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    fit = commands.add_parser("fit", help="fit the frequencies of a data set, from Seminario's force constants")
+    fit.add_argument("problem", choices=PROBLEMS, metavar="PROBLEM", help=f"one of {', '.join(PROBLEMS)}")
+    fit.add_argument("--form", choices=("mm3", "harmonic"), default="mm3", help="functional form (default: mm3)")
+    fit.add_argument("--maxiter", type=_positive, default=1000, help="largest number of iterations (default: 1000)")
+    fit.add_argument("--maxtime", type=float, default=np.inf, help="stop after this many seconds (default: no limit)")
+    fit.add_argument("--output", type=Path, help="folder for the results (default: q2mm-accel-fit/PROBLEM)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but is {value}")
+    return value
+
+
+def _fit(options: argparse.Namespace) -> None:
+    console = _console()
+    with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught:
+        warnings.simplefilter("always", Q2MMAccelWarning)
+        problem = load_problem(options.problem, options.form)
+        start = time.perf_counter()
+        scale = problem.forcefield.typical_scale
+        objective = FusedObjective(problem.systems, problem.forcefield, problem.references, parameter_scale=scale)
+        objective.fun(objective.x0)
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        console.print(f"Note: {message}")
+    for kind, count in problem.left_out.items():
+        console.print(f"Note: {count} {kind} terms have no parameter in this force field and are left out, as in q2mm.")
+    console.print(
+        f"{options.problem} ({options.form}): {len(problem.systems)} molecules, {len(objective.labels)} parameters, "
+        f"{len(objective.references)} frequencies; built and compiled in {time.perf_counter() - start:.1f} s"
+    )
+    summary = _optimize(console, objective, options.maxiter, options.maxtime)
+    _print(console, summary)
+    folder = options.output or Path("q2mm-accel-fit") / options.problem
+    _write(folder, objective, summary)
+    console.print(f"Written to {folder}: forcefield.json, result.json, frequencies.csv")
+
+
+def _console():
+    try:
+        from rich.console import Console
+    except ImportError as error:
+        raise MissingPackageError("rich is not installed; run: python -m pip install 'q2mm_accel[cli]'") from error
+    return Console(soft_wrap=True)
+
+
+def _print(console, summary: FitSummary) -> None:
+    from q2mm_accel.report.tables import print_summary
+
+    print_summary(console, summary)
+
+
+def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) -> FitSummary:
+    weight = sum(reference.weight**2 for reference in objective.references)
+    begin = time.perf_counter()
+    with console.status("fitting") as status:
+
+        def report(intermediate_result: OptimizeResult) -> None:
+            seconds = time.perf_counter() - begin
+            rmsd = np.sqrt(intermediate_result.fun / weight)
+            status.update(f"fitting: {seconds:.0f} s, {objective.kernel_runs} evaluations, RMSD {rmsd:.2f} cm⁻¹")
+            if seconds > maxtime:
+                raise StopIteration
+
+        result = minimize(
+            objective.fun,
+            objective.x0,
+            jac=objective.jac,
+            method="L-BFGS-B",
+            bounds=objective.bounds,
+            callback=report,
+            options={"maxiter": maxiter, "maxfun": 10 * maxiter, "maxcor": 30, "ftol": 1e-9, "gtol": 1e-9},
+        )
+    return summarise(objective, result, time.perf_counter() - begin)
+
+
+def _write(folder: Path, objective: FusedObjective, summary: FitSummary) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    result = summary.result
+    write_forcefield(folder / "forcefield.json", objective.forcefield(result.x))
+    write_json(
+        folder / "result.json",
+        {
+            "success": bool(result.success),
+            "status": int(result.status),
+            "message": str(result.message),
+            "loss": float(result.fun),
+            "iterations": int(result.nit),
+            "evaluations": int(result.nfev),
+            "seconds": summary.seconds,
+            "rmsd_start": summary.rmsd(summary.start),
+            "rmsd_fitted": summary.rmsd(summary.fitted),
+            "parameters": dict(zip(summary.labels, summary.parameters_fitted.tolist(), strict=True)),
+        },
+    )
+    rows = zip(summary.molecules, summary.modes, summary.reference, summary.start, summary.fitted, strict=True)
+    write_table(
+        folder / "frequencies.csv",
+        ["molecule", "mode", "reference_cm-1", "start_cm-1", "fitted_cm-1"],
+        [[name, int(mode), *map(float, values)] for name, mode, *values in rows],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Fitting problems by name: the ones that `q2mm-accel fit` and the benchmark run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from q2mm_accel.datasets.rh_enamide import load_rh_enamide
+from q2mm_accel.datasets.small import SMALL, load_molecule
+from q2mm_accel.errors import DatasetError
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.initial import estimate_force_constants
+from q2mm_accel.model.matching import match_frequencies
+from q2mm_accel.model.references import ReferenceData
+from q2mm_accel.model.system import System
+from q2mm_accel.model.typing import perceive
+from q2mm_accel.objective import frequencies
+
+TRANSITION_STATES = {"sn2_ts"}
+"""Small data sets that are transition states: longer bonds, and one curvature that Seminario's estimate inverts."""
+
+FREQUENCY_WEIGHT = 0.001
+"""Weight of a frequency [1/cm⁻¹], as in q2mm's benchmarks."""
+
+PROBLEMS = (*SMALL, "small", "rh-enamide")
+"""Names of the problems; "small" is all small minima together."""
+
+
+@dataclass(frozen=True, eq=False)
+class FitProblem:
+    """Systems, force field to start from, and references."""
+
+    systems: list[System]
+    forcefield: ForceField
+    references: ReferenceData
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Kind of term -> how many have no parameter in the force field."""
+
+
+def load_problem(name: str, form: str = "mm3") -> FitProblem:
+    """A problem: fit the QM frequencies above 50 cm⁻¹, from Seminario's estimate of the force constants.
+
+    Args:
+        name: one of `PROBLEMS`. "rh-enamide" is fetched at the first call.
+        form: functional form, "mm3" or "harmonic".
+
+    Returns:
+        The problem.
+
+    Raises:
+        DatasetError: unknown name, or data that could not be fetched.
+        MissingPackageError: "rh-enamide" without q2mm, whose readers it needs.
+    """
+    if name not in PROBLEMS:
+        raise DatasetError(f"there is no problem {name!r}; choose one of {', '.join(PROBLEMS)}.")
+    if name == "rh-enamide":
+        data = load_rh_enamide(form)
+        references = frequency_references(data.systems, data.forcefield, align="lowest")
+        return FitProblem(data.systems, data.forcefield, references, data.left_out)
+    names = [n for n in SMALL if n not in TRANSITION_STATES] if name == "small" else [name]
+    transition_state = name in TRANSITION_STATES
+    molecules = [load_molecule(each) for each in names]
+    systems, start = perceive(
+        molecules,
+        form=form,
+        by="environment" if len(molecules) > 1 else "element",
+        bond_tolerance=1.5 if transition_state else 1.3,
+    )
+    start = estimate_force_constants(systems, start, transition_state=transition_state)
+    return FitProblem(systems, start, frequency_references(systems, start, align="highest"))
+
+
+def frequency_references(systems: Sequence[System], forcefield: ForceField, align: str) -> ReferenceData:
+    """The molecules' QM frequencies above 50 cm⁻¹, each with its computed mode; `align` is that of `match_frequencies`."""
+    references = ReferenceData()
+    for number, (system, computed) in enumerate(zip(systems, frequencies(systems, forcefield), strict=True)):
+        values, modes = match_frequencies(system.molecule.frequencies(), computed, align=align)
+        references.add_frequencies(values, modes, weight=FREQUENCY_WEIGHT, system=number)
+    return references

@@ -1,0 +1,1 @@
+"""Objects of other packages -> ours, without importing those packages."""

@@ -1,0 +1,176 @@
+"""q2mm's molecules and force fields -> ours. Duck-typed: q2mm itself is never imported here."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from q2mm_accel.errors import InteropError, TopologyError
+from q2mm_accel.model.elements import MASSES
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.system import System
+
+_ATOM_FIELDS = {
+    "bond": ("atom_i", "atom_j"),
+    "angle": ("atom_i", "atom_j", "atom_k"),
+    "torsion": ("atom_i", "atom_j", "atom_k", "atom_l"),
+}
+_KNOWN_TERMS = {"bond_indices", "angle_indices", "torsion_indices", "vdw_pair_indices", "ub_indices"}
+"""The arrays of terms in q2mm's `JaxHandle`."""
+
+
+def forcefield_from_q2mm(forcefield: Any, form: str, bond_factor: float, angle_factor: float) -> ForceField:
+    """A q2mm force field in canonical units.
+
+    Phases change their sign: q2mm's dihedrals have the sign opposite to IUPAC's, which is ours, and
+    cos(n (-φ) - γ) = cos(n φ + γ).
+
+    Args:
+        forcefield: a `q2mm.models.forcefield.ForceField`.
+        form: "harmonic" or "mm3".
+        bond_factor: kcal/mol/Å² per unit of its bond constants.
+        angle_factor: kcal/mol/rad² per unit of its angle constants.
+
+    Returns:
+        The same types in the same order, labelled by their elements, and by q2mm's label too where these are ambiguous.
+
+    Raises:
+        ParameterError: a periodicity below 1, or a parameter that is not finite.
+    """
+    bonds, angles, torsions, vdws = forcefield.bonds, forcefield.angles, forcefield.torsions, forcefield.vdws
+    outer = [angle for angle in angles if _has_urey_bradley(angle)]
+    labels = [
+        *(f"bond {name} {what}" for name in _names(bonds) for what in ("k", "r0")),
+        *(f"angle {name} {what}" for name in _names(angles) for what in ("k", "theta0")),
+        *(f"torsion {name} k" for name in _names(torsions)),
+        *(f"vdw {name} {what}" for name in _names(vdws) for what in ("radius", "epsilon")),
+        *(f"urey_bradley {name} {what}" for name in _names(outer) for what in ("k", "r0")),
+    ]
+    return ForceField(
+        form=form,
+        bond_force_constants=[bond.force_constant * bond_factor for bond in bonds],
+        bond_lengths=[bond.equilibrium for bond in bonds],
+        angle_force_constants=[angle.force_constant * angle_factor for angle in angles],
+        angle_values=[angle.equilibrium for angle in angles],
+        torsion_force_constants=[torsion.force_constant for torsion in torsions],
+        torsion_periodicities=[torsion.periodicity for torsion in torsions],
+        torsion_phases=[0.0 - torsion.phase for torsion in torsions],
+        vdw_radii=[vdw.radius for vdw in vdws],
+        vdw_epsilons=[vdw.epsilon for vdw in vdws],
+        urey_bradley_force_constants=[angle.ub_force_constant for angle in outer],
+        urey_bradley_lengths=[angle.ub_equilibrium for angle in outer],
+        labels=labels,
+    )
+
+
+def molecule_from_q2mm(molecule: Any, name: str, hessian_factor: float = 1.0, check: bool = False) -> Molecule:
+    """A q2mm molecule.
+
+    Args:
+        molecule: a `q2mm.models.molecule.Q2MMMolecule`.
+        name: for messages.
+        hessian_factor: multiplies its Hessian.
+        check: whether geometry and Hessian must be plausible.
+
+    Returns:
+        The molecule, with the masses that q2mm uses.
+
+    Raises:
+        MoleculeError: unknown elements, atoms on top of each other, or a Hessian of the wrong shape.
+    """
+    masses = getattr(sys.modules.get("q2mm.constants"), "MASSES", MASSES)
+    return Molecule(
+        molecule.symbols,
+        molecule.geometry,
+        hessian=None if molecule.hessian is None else np.asarray(molecule.hessian) * hessian_factor,
+        name=name,
+        charge=molecule.charge,
+        multiplicity=molecule.multiplicity,
+        masses=[masses.get(symbol, np.nan) for symbol in molecule.symbols],
+        check=check,
+    )
+
+
+def terms_from_q2mm(handle: Any, name: str) -> dict[str, np.ndarray]:
+    """The terms that q2mm's engine has matched to parameters.
+
+    Args:
+        handle: what `JaxEngine.create_context` returns for a molecule.
+        name: the molecule's name, for messages.
+
+    Returns:
+        Arguments of `System`.
+
+    Raises:
+        InteropError: the engine has terms of a kind unknown here.
+    """
+    for field, value in vars(handle).items():
+        if field.endswith("_indices") and field not in _KNOWN_TERMS and len(value):
+            raise InteropError(
+                f"{name}: q2mm's engine evaluates {len(value)} terms of the kind {field.removesuffix('_indices')!r}, "
+                "which are unknown here, so the loss would differ. Keep q2mm's own objective for this problem."
+            )
+    terms = {
+        "bond_atoms": handle.bond_indices,
+        "bond_types": handle.bond_param_map,
+        "angle_atoms": handle.angle_indices,
+        "angle_types": handle.angle_param_map,
+        "torsion_atoms": handle.torsion_indices,
+        "torsion_types": handle.torsion_param_map,
+        "urey_bradley_atoms": getattr(handle, "ub_indices", ()),
+        "urey_bradley_types": getattr(handle, "ub_param_map", ()),
+    }
+    if handle.n_vdw_types:
+        terms |= {"vdw_pairs": handle.vdw_pair_indices, "vdw_types": handle.atom_vdw_map}
+    return terms
+
+
+def system_from_q2mm(molecule: Molecule, terms: dict[str, np.ndarray]) -> System:
+    """A system with q2mm's terms.
+
+    Raises:
+        InteropError: q2mm counts a term twice, which our systems cannot.
+    """
+    try:
+        return System(molecule, **terms)
+    except TopologyError as error:
+        raise InteropError(f"q2mm's terms cannot be carried over: {error}") from error
+
+
+def left_out_terms(molecule: Any, handle: Any) -> dict[str, list[tuple[int, ...]]]:
+    """The bonds, angles and torsions of a q2mm molecule that have no parameter, so that q2mm's engine drops them.
+
+    Args:
+        molecule: a `Q2MMMolecule`.
+        handle: what `JaxEngine.create_context` returns for it.
+
+    Returns:
+        Kind of term -> atom indices of each.
+    """
+    left_out = {}
+    for kind, fields in _ATOM_FIELDS.items():
+        matched = set(map(tuple, np.asarray(getattr(handle, f"{kind}_indices")).tolist()))
+        terms = [tuple(int(getattr(term, field)) for field in fields) for term in getattr(molecule, f"{kind}s", ())]
+        left_out[kind] = [atoms for atoms in terms if atoms not in matched]
+    return left_out
+
+
+def _has_urey_bradley(angle: Any) -> bool:
+    return getattr(angle, "ub_force_constant", None) is not None and getattr(angle, "ub_equilibrium", None) is not None
+
+
+def _names(types: Sequence[Any]) -> list[str]:
+    """One name per type: elements or atom type, the periodicity, and q2mm's label where that is not enough."""
+    names = []
+    for parameter in types:
+        words = tuple(parameter.elements) if hasattr(parameter, "elements") else (parameter.atom_type,)
+        name = "-".join(min(words, words[::-1]))
+        names.append(f"{name} n={parameter.periodicity}" if hasattr(parameter, "periodicity") else name)
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else f"{name} ({parameter.label or number})"
+        for number, (name, parameter) in enumerate(zip(names, types, strict=True))
+    ]

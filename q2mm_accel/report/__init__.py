@@ -1,0 +1,1 @@
+"""What a fit achieved, for people to read."""

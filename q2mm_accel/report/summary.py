@@ -1,0 +1,68 @@
+"""The figures of a finished fit: frequencies, RMSD per molecule, parameters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import OptimizeResult
+
+from q2mm_accel.objective import FusedObjective
+
+
+@dataclass(frozen=True, eq=False)
+class FitSummary:
+    """What a fit of frequencies achieved.
+
+    Attributes:
+        molecules: name of each reference's molecule, m entries.
+        modes: shape (m,), position of each mode in the sorted list of all 3N.
+        reference: shape (m,) [cm⁻¹].
+        start: shape (m,) [cm⁻¹], computed at the start.
+        fitted: shape (m,) [cm⁻¹], computed at the end.
+        labels: the n parameters' names.
+        parameters_start: shape (n,).
+        parameters_fitted: shape (n,).
+        result: SciPy's result.
+        seconds: wall time of the optimization.
+    """
+
+    molecules: Sequence[str]
+    modes: np.ndarray
+    reference: np.ndarray
+    start: np.ndarray
+    fitted: np.ndarray
+    labels: Sequence[str]
+    parameters_start: np.ndarray
+    parameters_fitted: np.ndarray
+    result: OptimizeResult
+    seconds: float
+
+    def rmsd(self, computed: np.ndarray, molecule: str | None = None) -> float:
+        """Root mean square deviation from the reference [cm⁻¹], of one molecule or of all."""
+        chosen = np.array([molecule in (None, name) for name in self.molecules])
+        return float(np.sqrt(np.mean((computed - self.reference)[chosen] ** 2)))
+
+
+def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float) -> FitSummary:
+    """Collect the figures of a fit whose references are all frequencies.
+
+    Args:
+        objective: the objective.
+        result: SciPy's result.
+        seconds: wall time of the optimization.
+
+    Returns:
+        The summary.
+    """
+    return FitSummary(
+        molecules=[objective.systems[reference.system].molecule.name for reference in objective.references],
+        modes=np.array([reference.index for reference in objective.references]),
+        reference=np.array([reference.value for reference in objective.references]),
+        start=objective.predictions(objective.x0),
+        fitted=objective.predictions(result.x),
+        labels=objective.labels,
+        parameters_start=objective.forcefield(objective.x0).parameters,
+        parameters_fitted=objective.forcefield(result.x).parameters,
+        result=result,
+        seconds=seconds,
+    )

@@ -1,0 +1,1 @@
+"""Answers from other programs and from exact arithmetic, to compare ours with."""

@@ -1,0 +1,55 @@
+"""Every tolerance of the tests, with its reason. u = 2.2e-16 is the rounding of float64.
+
+"Gate" is what a test demands; "expected" is what a healthy build reaches on the machines we know.
+"""
+
+ENERGY = 1e-12
+"""x sum of the terms' absolute values. Some 100 u; relative to the terms, not to a cancelling total. Expected 1e-14."""
+FORCE = 1e-11
+"""x largest force. One derivative more than the energy. Expected 1e-13."""
+HESSIAN = 1e-10
+"""x largest element of the Hessian. Two derivatives more. Expected 1e-12."""
+SYMMETRY = 1e-13
+"""x largest element of the Hessian, for H - Hᵀ. Only the order of additions differs. Expected 0."""
+JAC = 1e-9
+"""x largest element of the gradient. Three derivatives, through residuals that cancel. Expected 1e-11."""
+LOSS = 1e-10
+"""Relative, for a loss against the exact one: eigenvalues and residuals, but no derivative. Expected 1e-12."""
+REGROUP = 1e-13
+"""x sum of the terms' absolute values, where only the order of additions changes. Expected 1e-15."""
+EIGEN = 1e-11
+"""x largest eigenvalue. n u is 1.3e-13 at n = 600. Expected 1e-13."""
+FREQUENCY = 1e-6
+"""[cm⁻¹], for modes above `FREQUENCY_FLOOR`. EIGEN times dν/dλ = 2.6e5 at 50 cm⁻¹. Expected 1e-8."""
+FREQUENCY_FLOOR = 50.0
+"""[cm⁻¹]. Below, frequencies are dominated by overall rotation and translation, and dν/dλ grows without limit."""
+CLOSED_FORM = 1e-12
+"""Relative, where the answer is a formula on paper. Expected 1e-14."""
+ROUNDING = 4 * 2.220446049250313e-16
+"""Relative, for round trips through unit conversions and exact rescalings: a few operations."""
+
+OPENMM_ENERGY = 1e-8
+"""x sum of the terms' absolute values. Another code, in nm and kJ. Expected 1e-14 (Reference platform)."""
+OPENMM_FORCE = 1e-7
+"""x largest force. As the energy, one derivative more. Expected 1e-13."""
+OPENMM_HESSIAN = 1e-5
+"""x largest element of the Hessian. OpenMM's is a central difference of forces with a step of 1e-4 Å. Expected 1e-7."""
+
+Q2MM_LOSS = 1e-10
+"""Relative, against q2mm: the same formulas and constants, without its known faults. Expected 1e-12."""
+GOLDEN = 1e-9
+"""Relative, against stored results of q2mm: their rounding, and gradients through 1,404 modes. Expected 1e-12."""
+
+GPU_LOSS = 1e-9
+"""Relative, GPU against CPU: another order of reductions, fused multiply-add. Expected 1e-12."""
+GPU_JAC = 1e-8
+"""x largest element of the gradient. As GPU_LOSS, one derivative more. Expected 1e-12."""
+
+NET_FORCE = 1e-10
+"""[kcal/mol/Å], for the sum of forces and for the torque: additions that cancel. Expected 1e-12."""
+NET_HESSIAN = 1e-9
+"""x largest element of the Hessian, for its row sums over atoms. As NET_FORCE, two derivatives. Expected 1e-13."""
+STENCIL = 1e-7
+"""Relative, directional derivative by a fourth-order stencil: truncation and rounding balance there. Expected 1e-9."""
+TRANSLATION = {1.0: 1e-12, 20.0: 1e-11, 1000.0: 1e-9}
+"""Relative change of the loss for a shift [Å]: coordinates lose digits in proportion to the shift."""
