@@ -19,11 +19,10 @@ from q2mm.models.molecule import Q2MMMolecule
 from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction
 from q2mm.optimizers.objective import ReferenceData as Q2MMReferenceData
-from q2mm.parsers import JaguarIn, MacroModel
 
 from q2mm_accel import FusedObjective, Molecule
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.datasets.archive import fetch_archive
+from q2mm_accel.datasets.rh_enamide import rh_enamide_in_q2mm
 from q2mm_accel.errors import UnmatchedTermWarning, UnusedParameterWarning
 from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2
@@ -93,14 +92,9 @@ def methanol():
 @pytest.fixture(scope="module")
 def rh_enamide():
     """The first and the fourth structure (36 and 62 atoms), as q2mm 5.0.0a2 reads them, Hessians in hartree/bohr²."""
-    folder = fetch_archive() / "examples" / "rh-enamide"
-    structures = MacroModel(str(folder / "rh_enamide_training_set" / "rh_enamide_training_set.mmo")).structures
-    files = sorted((folder / "rh_enamide_training_set" / "jaguar_spe_freq_in_out").glob("*.in"))
-    molecules = []
-    for number in (0, 3):
-        hessian = JaguarIn(str(files[number])).get_hessian(len(structures[number].atoms)) / HESSIAN_AU_TO_KJMOLA2
-        molecules.append(Q2MMMolecule.from_structure(structures[number], hessian=hessian))
-    forcefield = estimate_force_constants(molecules, Q2MMForceField.from_mm3_fld(str(folder / "mm3.fld")))
+    everything, forcefield = rh_enamide_in_q2mm()
+    molecules = [everything[0], everything[3]]
+    forcefield = estimate_force_constants(molecules, forcefield)
     references, engine = Q2MMReferenceData(), JaxEngine()
     for number, molecule in enumerate(molecules):
         add_references(references, molecule, engine, forcefield, number, threshold=50.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from q2mm_accel.datasets.rh_enamide import load_rh_enamide, rh_enamide_in_q2mm
 from q2mm_accel.datasets.small import load_molecule
 from q2mm_accel.model.matching import match_frequencies
 
@@ -32,8 +33,6 @@ def rh_enamide():
     """Rh-enamide with MM3*'s substructure, read by q2mm."""
     from q2mm.models.seminario import estimate_force_constants
 
-    from q2mm_accel.datasets.rh_enamide import load_rh_enamide, read_q2mm
-
-    molecules, forcefield = read_q2mm()
+    molecules, forcefield = rh_enamide_in_q2mm()
     ours = [system.molecule.frequencies() for system in load_rh_enamide("harmonic").systems]
     return _objective(molecules, estimate_force_constants(molecules, forcefield=forcefield), ours)

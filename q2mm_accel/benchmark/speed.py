@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 
 import jax
@@ -13,7 +14,7 @@ import scipy.linalg
 
 from q2mm_accel.benchmark.baseline import baseline
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
-from q2mm_accel.datasets.problems import FitProblem, load_problem
+from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
 from q2mm_accel.kernel.hessian import hessians, parameter_blocks
 from q2mm_accel.kernel.spectrum import mass_weighted
@@ -44,7 +45,7 @@ def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
     if with_baseline:
         functions["baseline (jax.hessian)"] = baseline(problem.systems, problem.forcefield, objective.references)
     for key, function in functions.items():
-        compile_seconds[key] = first_call(lambda function=function: function(x))
+        compile_seconds[key] = first_call(partial(function, x))
     if with_baseline:
         _check_same(objective, functions["baseline (jax.hessian)"], x)
     points = nearby(x, rounds * len(functions))
@@ -118,36 +119,33 @@ def against_q2mm(rounds: int) -> list[dict]:
         return []
     from q2mm_accel.benchmark.q2mm_objectives import ch3f, rh_enamide
 
-    results = []
-    for name, make in (("ch3f", ch3f), ("rh-enamide", rh_enamide)):
-        theirs = make()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Q2MMAccelWarning)
-            ours = FusedObjective.from_q2mm(theirs)
-        functions = {"q2mm": theirs, "fun_and_jac": ours.fun_and_jac}
-        first = {key: first_call(lambda function=function: function(ours.x0)) for key, function in functions.items()}
-        times = interleaved(functions, nearby(ours.x0, 2 * rounds), rounds)
-        median = {key: float(np.median(value)) for key, value in times.items()}
-        calls = 2 * len(ours.x0) + 1
-        results.append(
-            {
-                "problem": name,
-                "median_s": median,
-                "first_call_s": first,
-                "loss_difference": abs(theirs(ours.x0) - ours.fun(ours.x0)) / theirs(ours.x0),
-                "q2mm_gradient_s": calls * median["q2mm"],
-                "ratios": {
-                    "q2mm / fun_and_jac": median["q2mm"] / median["fun_and_jac"],
-                    f"q2mm gradient ({calls} evaluations) / fun_and_jac": calls * median["q2mm"] / median["fun_and_jac"],
-                },
-            }
-        )
-    return results
+    return [_beside_q2mm("ch3f", ch3f(), rounds), _beside_q2mm("rh-enamide", rh_enamide(), rounds)]
+
+
+def _beside_q2mm(name: str, theirs: Callable, rounds: int) -> dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Q2MMAccelWarning)
+        ours = FusedObjective.from_q2mm(theirs)
+    functions = {"q2mm": theirs, "fun_and_jac": ours.fun_and_jac}
+    first = {key: first_call(partial(function, ours.x0)) for key, function in functions.items()}
+    times = interleaved(functions, nearby(ours.x0, 2 * rounds), rounds)
+    median = {key: float(np.median(value)) for key, value in times.items()}
+    calls = 2 * len(ours.x0) + 1
+    return {
+        "problem": name,
+        "median_s": median,
+        "first_call_s": first,
+        "loss_difference": abs(theirs(ours.x0) - ours.fun(ours.x0)) / theirs(ours.x0),
+        "q2mm_gradient_s": calls * median["q2mm"],
+        "ratios": {
+            "q2mm / fun_and_jac": median["q2mm"] / median["fun_and_jac"],
+            f"q2mm gradient ({calls} evaluations) / fun_and_jac": calls * median["q2mm"] / median["fun_and_jac"],
+        },
+    }
 
 
 def problems(quick: bool) -> list[tuple[str, str]]:
     """Names and forms that the benchmark runs."""
-    return [("ch3f", "mm3")] if quick else [("ch3f", "mm3"), ("small", "mm3"), ("rh-enamide", "harmonic"), ("rh-enamide", "mm3")]
-
-
-__all__ = ["FitProblem", "against_q2mm", "measure", "problems"]
+    if quick:
+        return [("ch3f", "mm3")]
+    return [("ch3f", "mm3"), ("small", "mm3"), ("rh-enamide", "harmonic"), ("rh-enamide", "mm3")]

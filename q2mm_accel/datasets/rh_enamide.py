@@ -79,11 +79,7 @@ def load_rh_enamide(form: str = "mm3") -> RhEnamide:
 
     Source: q2mm's diagnostics/systems.py, models/seminario.py and models/molecule.py (torsions), commit 0c795729.
     """
-    q2mm = _import_q2mm()
-    folder = fetch_archive()
-    theirs = q2mm.ForceField.from_mm3_fld(str(_existing(folder, _PARAMETERS)))
-    molecules = _read_molecules(q2mm, folder)
-    engine = q2mm.JaxEngine()
+    molecules, theirs, engine = _read()
     left_out: Counter[str] = Counter()
     systems = []
     for name, molecule in molecules.items():
@@ -97,6 +93,27 @@ def load_rh_enamide(form: str = "mm3") -> RhEnamide:
     start = forcefield_from_q2mm(theirs, form, MDYNA_TO_KCALMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2)
     start, borrowed = _first_guess(systems, start, list(molecules.values()), theirs)
     return RhEnamide(systems, start, dict(left_out), borrowed)
+
+
+def rh_enamide_in_q2mm() -> tuple[list[Any], Any]:
+    """The structures and the force field as q2mm's own objects, as its readers give them.
+
+    Returns:
+        The `Q2MMMolecule`s, their Hessians converted to hartree/bohr², and the `ForceField` of mm3.fld [mdyn, Å].
+
+    Raises:
+        MissingPackageError, VersionError, DatasetError: as `load_rh_enamide`.
+    """
+    molecules, forcefield, _ = _read()
+    return [m.with_hessian(m.hessian / HESSIAN_AU_TO_KJMOLA2) for m in molecules.values()], forcefield
+
+
+def _read() -> tuple[dict[str, Any], Any, Any]:
+    """Readable name -> q2mm molecule with its Hessian in kJ/mol/Å², q2mm's force field, and an engine."""
+    q2mm = _import_q2mm()
+    folder = fetch_archive()
+    forcefield = q2mm.ForceField.from_mm3_fld(str(_existing(folder, _PARAMETERS)))
+    return _read_molecules(q2mm, folder), forcefield, q2mm.JaxEngine()
 
 
 def _import_q2mm() -> SimpleNamespace:

@@ -50,5 +50,5 @@ def mass_weighted(bucket: Bucket, hessians):
     matrices = hessians * scale[:, :, None] * scale[:, None, :]
     size = matrices.shape[-1]
     bound = jax.lax.stop_gradient(jnp.maximum(jnp.abs(matrices).sum(axis=-1).max(axis=-1), 1e-3))
-    fill = bound[:, None] * (1.0 + (1.0 + jnp.arange(size)) / size)[None]
+    fill = bound[:, None] * (1.0 + jnp.arange(1.0, size + 1.0, dtype=matrices.dtype) / size)[None]
     return matrices + jnp.where(present, 0.0, fill)[:, :, None] * jnp.eye(size)[None]

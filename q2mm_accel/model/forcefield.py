@@ -181,7 +181,7 @@ class ForceField:
 
     @property
     def typical_scale(self) -> np.ndarray:
-        """Size of a noticeable change of every parameter, shape (n_parameters,), for `FusedObjective(parameter_scale=...)`."""
+        """Size of a noticeable change of every parameter, shape (n_parameters,): a good `parameter_scale` for fits."""
         return np.array(self._per_parameter(TYPICAL_SCALES), dtype=np.float64)
 
     def _per_parameter(self, by_field: dict) -> list:

@@ -57,7 +57,9 @@ def _molecules(summary: FitSummary) -> Table:
     for name in [*dict.fromkeys(summary.molecules), None]:
         count = len(summary.molecules) if name is None else list(summary.molecules).count(name)
         values = (summary.rmsd(summary.start, name), summary.rmsd(summary.fitted, name))
-        table.add_row(name or "all", str(count), *(f"{value:.2f}" for value in values), style="bold" if name is None else None)
+        table.add_row(
+            name or "all", str(count), *(f"{value:.2f}" for value in values), style="bold" if name is None else None
+        )
     return table
 
 

@@ -1,0 +1,79 @@
+"""`python -m q2mm_accel.benchmark [--quick] [--json FILE]`: times and ratios, measured side by side."""
+
+import argparse
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+from q2mm_accel.benchmark import scaling, speed
+from q2mm_accel.io.results import write_json
+
+
+def main() -> None:
+    """Measure, print, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
+    parser.add_argument("--quick", action="store_true", help="only CH3F and small scaling tables: half a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--rounds", type=int, default=30, help="calls of each function; the median counts (default: 30)")
+    options = parser.parse_args()
+    results = {"machine": _machine(), "speed": [], "q2mm": [], "by_molecules": [], "by_atoms": []}
+    print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
+    for name, form in speed.problems(options.quick):
+        results["speed"].append(speed.measure(name, form, options.rounds, with_baseline=True))
+        _print_speed(results["speed"][-1])
+    results["q2mm"] = [] if options.quick else speed.against_q2mm(options.rounds)
+    for row in results["q2mm"]:
+        _print_q2mm(row)
+    counts, carbons = ((1, 8, 64), (1, 6, 22)) if options.quick else (scaling.MOLECULES, scaling.CARBONS)
+    results["by_molecules"] = scaling.by_molecules(options.rounds, counts)
+    results["by_atoms"] = scaling.by_atoms(options.rounds, carbons)
+    _print_scaling("by the number of molecules (C12H26)", results["by_molecules"])
+    _print_scaling("by the number of atoms (4 alkanes)", results["by_atoms"])
+    if options.json:
+        write_json(options.json, results)
+
+
+def _machine() -> dict[str, str]:
+    packages = {name: version(name) for name in ("jax", "jaxlib", "numpy", "scipy")}
+    return {"python": platform.python_version(), **packages, "cores": str(os.cpu_count()), "device": str(jax.devices()[0])}
+
+
+def _print_speed(row: dict) -> None:
+    cold = row["cold"]
+    print(
+        f"\n{row['problem']} ({row['form']}): {row['molecules']} molecules, {row['parameters']} parameters, "
+        f"{row['references']} frequencies"
+    )
+    print(
+        f"  fresh process: built in {cold['build_s']:.2f} s, first call {cold['first_call_s']:.2f} s, "
+        f"together {cold['total_s']:.2f} s; peak memory {cold['peak_MB']:.0f} MB"
+    )
+    for name, seconds in row["median_s"].items():
+        print(f"  {name:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][name]:7.2f} s")
+    for name, ratio in row["ratios"].items():
+        print(f"  {name:50} {ratio:8.2f}")
+
+
+def _print_q2mm(row: dict) -> None:
+    print(f"\n{row['problem']} as q2mm has it (harmonic): losses differ by {row['loss_difference']:.1e}")
+    for name, seconds in row["median_s"].items():
+        print(f"  {name:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][name]:7.2f} s")
+    print(f"  {'q2mm, finite differences':30} {1e3 * row['q2mm_gradient_s']:10.3f} ms")
+    for name, ratio in row["ratios"].items():
+        print(f"  {name:50} {ratio:8.2f}")
+
+
+def _print_scaling(title: str, rows: list[dict]) -> None:
+    print(f"\nfun_and_jac {title}\n  atoms molecules       ms   ms/molecule  first call s")
+    for row in rows:
+        print(
+            f"  {row['atoms']:5} {row['molecules']:9} {1e3 * row['fun_and_jac_s']:8.2f} {1e3 * row['per_molecule_s']:13.4f} "
+            f"{row['first_call_s']:13.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
