@@ -14,7 +14,6 @@ from scipy.optimize import Bounds
 from q2mm_accel.errors import NonFiniteError, ParameterError
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.coordinates import local_pieces
 from q2mm_accel.kernel.lookup import check_references
 from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.kernel.problem import build_problem
@@ -42,7 +41,6 @@ def _counted(function: Callable) -> Callable:
     return traced
 
 
-_local_pieces = jax.jit(_counted(local_pieces))
 _value_and_gradient = jax.jit(jax.value_and_grad(_counted(kernel.loss), argnums=1))
 _predictions = jax.jit(_counted(kernel.predictions))
 _residuals = jax.jit(_counted(kernel.residuals))
@@ -120,7 +118,7 @@ class FusedObjective:
         self.bounds = as_bounds(default if bounds is None else bounds, self.labels)
         self.x0 = parameter_vector(forcefield.parameters / self._scale if x0 is None else x0, self.labels, "x0")
         check_inside(self.x0, self.bounds, self.labels)
-        self.problem = jax.device_put(build_problem(self.systems, forcefield, self.references, self._scale, _local_pieces))
+        self.problem = jax.device_put(build_problem(self.systems, forcefield, self.references, self._scale))
         self.best: Best | None = None
         self.kernel_runs = 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()

@@ -1,16 +1,30 @@
-"""One BLAS thread while JAX runs a batch of eigenvalue problems.
+"""Threads for batches of eigenvalue problems on CPU: XLA's own, and one of BLAS for each.
 
-XLA spreads a batch over its own threads, and each calls LAPACK from SciPy's OpenBLAS, which starts threads of its own. The
-two levels wait for each other: a batch takes twice as long, and a hundred times on a machine that is busy.
+XLA spreads a batch over its pool of threads, and each calls LAPACK from SciPy's OpenBLAS, which starts threads of its own.
+The two levels wait for each other: a batch takes longer, and a hundred times longer on a machine that is busy. And the
+thread that runs the program counts among XLA's pool, so that with one thread per core a core stays idle on small machines.
 """
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import scipy
+
+
+_SMALLEST_POOL = 4
+
+
+def _widen_pool() -> None:
+    """Let XLA make at least four threads, by the variable that it reads when its CPU backend starts."""
+    if (os.cpu_count() or 1) < _SMALLEST_POOL:
+        os.environ.setdefault("NPROC", str(_SMALLEST_POOL))
+
+
+_widen_pool()
 
 
 @cache

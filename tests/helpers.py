@@ -7,11 +7,8 @@ import numpy as np
 
 from q2mm_accel import ForceField, Reference, System
 from q2mm_accel.kernel import hessian as kernel
-from q2mm_accel.kernel.coordinates import local_pieces
 from q2mm_accel.kernel.problem import build_problem
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
-
-compiled_pieces = jax.jit(local_pieces)
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ def _evaluated(problem, vector):
 def problem_of(systems, forcefield: ForceField, references=None, **options):
     """The arrays of a problem; every energy is a reference unless others are given."""
     references = references or [Reference("energy", 0.0, system=number) for number in range(len(systems))]
-    return build_problem(systems, forcefield, references, np.ones(forcefield.n_parameters), compiled_pieces, **options)
+    return build_problem(systems, forcefield, references, np.ones(forcefield.n_parameters), **options)
 
 
 def evaluate_all(systems: list[System], forcefield: ForceField) -> list[Evaluation]:

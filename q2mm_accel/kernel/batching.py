@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from q2mm_accel.kernel.arrays import Bucket, Pairs, Terms
+from q2mm_accel.kernel.coordinates import angle_pieces, dihedral_pieces, distance_pieces
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.system import TERM_WIDTHS, System
 from q2mm_accel.units import DEGREE
@@ -17,10 +18,6 @@ COMPILE_SECONDS = 0.5
 """Time that one more bucket adds to the compilation."""
 EVALUATIONS = 1000
 """Evaluations that a fit is expected to make."""
-
-
-_COORDINATE_KINDS = (("bond", "urey_bradley"), ("angle",), ("torsion",))
-"""Kinds of terms by kind of coordinate: distance, angle, dihedral."""
 
 
 def quantised(count: int) -> int:
@@ -62,36 +59,18 @@ def plan_buckets(sizes: Sequence[int]) -> list[list[int]]:
     return buckets[::-1]
 
 
-def term_points(systems: Sequence[System]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates of the atoms of all distances (bonds, then Urey-Bradley), angles and torsions, each padded.
-
-    Args:
-        systems: the systems; the terms of each kind follow each other system by system.
-
-    Returns:
-        Arrays (n, 2, 3), (n, 3, 3) and (n, 4, 3) [Å], filled up with a harmless geometry to quantised lengths.
-    """
-    results = []
-    for kinds in _COORDINATE_KINDS:
-        width = TERM_WIDTHS[kinds[0]]
-        found = [system.molecule.coordinates[system.terms(kind)[0]] for kind in kinds for system in systems]
-        points = np.concatenate([np.zeros((0, width, 3)), *found])
-        generic = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])[:width]
-        filling = np.broadcast_to(generic, (max(quantised(len(points)), 1) - len(points), width, 3))
-        results.append(np.concatenate([points, filling]))
-    return tuple(results)
-
-
-def split_pieces(systems: Sequence[System], pieces) -> dict[str, tuple[np.ndarray, ...]]:
-    """The local pieces of the terms of every kind, without padding: inverse of `term_points` after `local_pieces`."""
-    results = {}
-    for kinds, group in zip(_COORDINATE_KINDS, pieces, strict=True):
-        start = 0
-        for kind in kinds:
-            stop = start + sum(len(system.terms(kind)[0]) for system in systems)
-            results[kind] = tuple(np.asarray(piece[start:stop]) for piece in group)
-            start = stop
-    return results
+def pieces_by_kind(systems: Sequence[System]) -> dict[str, tuple[np.ndarray, ...]]:
+    """Coordinate, first and second derivatives of all terms of every kind; the terms follow each other system by system."""
+    points = {}
+    for kind, width in TERM_WIDTHS.items():
+        found = [system.molecule.coordinates[system.terms(kind)[0]] for system in systems]
+        points[kind] = np.concatenate([np.zeros((0, width, 3)), *found])
+    return {
+        "bond": distance_pieces(points["bond"]),
+        "angle": angle_pieces(points["angle"]),
+        "torsion": dihedral_pieces(points["torsion"]),
+        "urey_bradley": distance_pieces(points["urey_bradley"]),
+    }
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
-"""Internal coordinates of single terms with their first and second Cartesian derivatives.
+"""Internal coordinates of terms with their first and second Cartesian derivatives, written out.
 
-At a fixed geometry these never change, so they are computed once, in float64. The derivatives are written out, in terms
-of the vectors between neighbouring atoms: they compile in a fraction of the time that `jax.hessian` of a dihedral takes.
+At a fixed geometry these never change, so they are computed once, in float64, by NumPy: nothing has to be compiled. The
+functions follow the array standard and take arrays of NumPy or JAX alike. Leading axis of all arrays: the terms.
 
 An angle θ is described by its supplement u = π - θ, and instead of ∂²u the smooth ∂²(u²)/2 = ∂u ∂uᵀ + u ∂²u is kept:
 ∂²u diverges as 1/u at a linear angle, while the Hessian of k (θ - π)² does not.
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 NEARLY_LINEAR = 1e-6
@@ -17,117 +15,173 @@ NEARLY_LINEAR = 1e-6
 _SERIES_LIMIT = 0.01
 """tan² u up to which u is computed from the series of arctan; nine terms leave less than 1e-17."""
 
+_DISTANCE_VECTORS = np.array([[-1.0, 1.0]])
 _ANGLE_VECTORS = np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0]])
 _CHAIN_VECTORS = np.array([[-1.0, 1.0, 0.0, 0.0], [0.0, -1.0, 1.0, 0.0], [0.0, 0.0, -1.0, 1.0]])
 
 
-def _to_atoms(combination, gradient, hessian):
-    """Derivatives with respect to difference vectors -> with respect to the k atoms' coordinates."""
-    n_vectors, n_atoms = combination.shape
-    first = jnp.einsum("va,vx->ax", combination, gradient.reshape(n_vectors, 3))
-    blocks = hessian.reshape(n_vectors, 3, n_vectors, 3)
-    second = jnp.einsum("va,vxwy,wb->axby", combination, blocks, combination)
-    return first.reshape(3 * n_atoms), second.reshape(3 * n_atoms, 3 * n_atoms)
-
-
-def _skew(vector):
-    """The matrix of `vector` x."""
-    x, y, z = vector
-    return jnp.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-
-
 def distance_pieces(points):
-    """Distance of two points, shape (2, 3), with its gradient (6,) and Hessian (6, 6)."""
-    difference = points[1] - points[0]
-    length = jnp.sqrt(jnp.dot(difference, difference))
-    unit = difference / length
-    hessian = (jnp.eye(3) - jnp.outer(unit, unit)) / length
-    return length, *_to_atoms(np.array([[-1.0, 1.0]]), unit, hessian)
+    """Distances of two points each, with first and second derivatives.
 
+    Args:
+        points: shape (n, 2, 3) [Å].
 
-def supplement_ratio(cross_squared, dot):
-    """U / |a x b| with u = atan2(|a x b|, -a·b), a smooth function of |a x b|² down to a linear angle."""
-    tangent_squared = cross_squared / jnp.where(dot == 0.0, 1.0, dot) ** 2
-    linear = (dot < 0.0) & (tangent_squared < _SERIES_LIMIT)
-    z = jnp.where(linear, tangent_squared, 0.0)
-    series = sum((-z) ** n / (2 * n + 1) for n in range(9)) / jnp.where(linear, -dot, 1.0)
-    length = jnp.sqrt(jnp.where(linear, 1.0, cross_squared))
-    return jnp.where(linear, series, jnp.arctan2(length, -dot) / length)
+    Returns:
+        Distance (n,) [Å], gradient (n, 6), Hessian (n, 6, 6).
+    """
+    xp = points.__array_namespace__()
+    difference = points[:, 1] - points[:, 0]
+    length = xp.sqrt(_dot(difference, difference))
+    unit = difference / length[:, None]
+    hessian = (_identity(xp) - _outer(unit, unit)) / length[:, None, None]
+    return length, *_to_atoms(xp, _DISTANCE_VECTORS, unit, hessian)
 
 
 def angle_pieces(points):
-    """Supplement u of the angle at the second of three points, shape (3, 3), with ∂u (9,) and ∂²(u²)/2 (9, 9).
+    """Supplements u of the angles at the second of three points each, with ∂u and ∂²(u²)/2.
 
     With s = |a x b|², d = a·b and g = u/√s, the derivatives of f = u²/2 are f_s = -g d / 2R² and f_d = s g / R²,
-    R² = s + d², because ∂u/∂√s = -d/R² and ∂u/∂d = √s/R². ∂u is 0 where u is 0.
-    """
-    a, b = points[0] - points[1], points[2] - points[1]
-    cross, dot = jnp.cross(a, b), jnp.dot(a, b)
-    s, r2 = jnp.dot(cross, cross), jnp.dot(cross, cross) + dot**2
-    g, g_s = jax.value_and_grad(supplement_ratio)(s, dot)
-    f_s, f_d = -0.5 * g * dot / r2, s * g / r2
-    f_ss = -0.5 * dot * (g_s / r2 - g / r2**2)
-    f_sd = -0.5 * (g + dot / r2) / r2 + g * dot**2 / r2**2
-    f_dd = s * (1.0 - 2.0 * dot * g) / r2**2
+    R² = s + d², because ∂u/∂√s = -d/R² and ∂u/∂d = √s/R².
 
-    jacobian = jnp.concatenate([-_skew(b), _skew(a)], axis=1)
-    s_1, d_1 = 2.0 * jacobian.T @ cross, jnp.concatenate([b, a])
-    zero, twist, one = jnp.zeros((3, 3)), _skew(cross), jnp.eye(3)
-    s_2 = 2.0 * jacobian.T @ jacobian + 2.0 * jnp.block([[zero, -twist], [twist, zero]])
-    d_2 = jnp.block([[zero, one], [one, zero]])
-    mixed = jnp.outer(s_1, d_1)
-    gradient = f_s * s_1 + f_d * d_1
-    hessian = f_s * s_2 + f_d * d_2 + f_ss * jnp.outer(s_1, s_1) + f_sd * (mixed + mixed.T) + f_dd * jnp.outer(d_1, d_1)
-    first, second = _to_atoms(_ANGLE_VECTORS, gradient, hessian)
-    u = jnp.sqrt(s) * g
-    return u, jnp.where(u > 0.0, first / jnp.where(u > 0.0, u, 1.0), 0.0), second
+    Args:
+        points: shape (n, 3, 3) [Å].
+
+    Returns:
+        u (n,) [rad], ∂u (n, 9), which is 0 where u is 0, and ∂²(u²)/2 (n, 9, 9).
+    """
+    xp = points.__array_namespace__()
+    a, b = points[:, 0] - points[:, 1], points[:, 2] - points[:, 1]
+    cross, d = xp.cross(a, b), _dot(a, b)
+    s = _dot(cross, cross)
+    r2 = s + d**2
+    g, g_s = _supplement_ratio(xp, s, d)
+    f_s, f_d = -0.5 * g * d / r2, s * g / r2
+    f_ss = -0.5 * d * (g_s / r2 - g / r2**2)
+    f_sd = -0.5 * (g + d / r2) / r2 + g * d**2 / r2**2
+    f_dd = s * (1.0 - 2.0 * d * g) / r2**2
+
+    jacobian = xp.concatenate([-_skew(xp, b), _skew(xp, a)], axis=2)
+    s_1, d_1 = 2.0 * (jacobian * cross[:, :, None]).sum(axis=1), xp.concatenate([b, a], axis=1)
+    zero, twist, one = xp.zeros_like(_skew(xp, a)), _skew(xp, cross), _identity(xp) + xp.zeros_like(_skew(xp, a))
+    s_2 = 2.0 * xp.matmul(xp.swapaxes(jacobian, 1, 2), jacobian) + 2.0 * _blocks(xp, [[zero, -twist], [twist, zero]])
+    d_2 = _blocks(xp, [[zero, one], [one, zero]])
+    gradient = f_s[:, None] * s_1 + f_d[:, None] * d_1
+    hessian = sum(
+        factor[:, None, None] * matrix
+        for factor, matrix in (
+            (f_s, s_2),
+            (f_d, d_2),
+            (f_ss, _outer(s_1, s_1)),
+            (f_sd, _outer(s_1, d_1) + _outer(d_1, s_1)),
+            (f_dd, _outer(d_1, d_1)),
+        )
+    )
+    first, second = _to_atoms(xp, _ANGLE_VECTORS, gradient, hessian)
+    u = xp.sqrt(s) * g
+    defined = (u > 0.0)[:, None]
+    return u, xp.where(defined, first / xp.where(defined, u[:, None], 1.0), 0.0), second
 
 
 def dihedral_pieces(points):
-    """Dihedral φ of four points, shape (4, 3), by atan2 with the sign of IUPAC, its gradient (12,) and Hessian (12, 12).
+    """Dihedrals φ of four points each, by atan2 with the sign of IUPAC, with first and second derivatives.
 
     With the bond vectors a, v, c: y = |v| a·(v x c) and x = (a·v)(v·c) - (a·c)(v·v), and φ = atan2(y, x), so that
     ∂φ = (x ∂y - y ∂x) / (x² + y²).
-    """
-    a, v, c = points[1] - points[0], points[2] - points[1], points[3] - points[2]
-    one, zero = jnp.eye(3), jnp.zeros((3, 3))
-    av, vc, ac, vv = jnp.dot(a, v), jnp.dot(v, c), jnp.dot(a, c), jnp.dot(v, v)
-    x = av * vc - ac * vv
-    x_1 = jnp.concatenate([v * vc - c * vv, a * vc + c * av - 2.0 * ac * v, v * av - a * vv])
-    x_av = vc * one + jnp.outer(v, c) - 2.0 * jnp.outer(c, v)
-    x_ac = jnp.outer(v, v) - vv * one
-    x_vv = jnp.outer(a, c) + jnp.outer(c, a) - 2.0 * ac * one
-    x_vc = jnp.outer(a, v) + av * one - 2.0 * jnp.outer(v, a)
-    x_2 = jnp.block([[zero, x_av, x_ac], [x_av.T, x_vv, x_vc], [x_ac.T, x_vc.T, zero]])
-
-    length, triple = jnp.sqrt(vv), jnp.dot(a, jnp.cross(v, c))
-    t_1 = jnp.concatenate([jnp.cross(v, c), jnp.cross(c, a), jnp.cross(a, v)])
-    t_2 = jnp.block([[zero, -_skew(c), _skew(v)], [_skew(c), zero, -_skew(a)], [-_skew(v), _skew(a), zero]])
-    l_1 = jnp.concatenate([jnp.zeros(3), v / length, jnp.zeros(3)])
-    l_vv = (one - jnp.outer(v, v) / vv) / length
-    l_2 = jnp.block([[zero, zero, zero], [zero, l_vv, zero], [zero, zero, zero]])
-    y, y_1 = length * triple, triple * l_1 + length * t_1
-    mixed = jnp.outer(l_1, t_1)
-    y_2 = triple * l_2 + mixed + mixed.T + length * t_2
-
-    norm = x**2 + y**2
-    gradient = (x * y_1 - y * x_1) / norm
-    turned = jnp.outer(y_1, x_1) - jnp.outer(x_1, y_1)
-    slope = 2.0 * (x * x_1 + y * y_1)
-    hessian = (x * y_2 - y * x_2 + turned - jnp.outer(gradient, slope)) / norm
-    return jnp.arctan2(y, x), *_to_atoms(_CHAIN_VECTORS, gradient, hessian)
-
-
-def local_pieces(bonds, angles, torsions):
-    """Coordinates and derivatives of all terms.
 
     Args:
-        bonds: points of distances, shape (n_bonds, 2, 3) [Å].
-        angles: points of angles, shape (n_angles, 3, 3) [Å].
-        torsions: points of dihedrals, shape (n_torsions, 4, 3) [Å].
+        points: shape (n, 4, 3) [Å].
 
     Returns:
-        For each kind a tuple (coordinate (n,), first derivatives (n, 3k), second derivatives (n, 3k, 3k)): distance
-        [Å], supplement of the angle [rad] (with ∂²(u²)/2 as second derivatives), dihedral [rad].
+        φ (n,) [rad], gradient (n, 12), Hessian (n, 12, 12).
     """
-    return jax.vmap(distance_pieces)(bonds), jax.vmap(angle_pieces)(angles), jax.vmap(dihedral_pieces)(torsions)
+    xp = points.__array_namespace__()
+    a, v, c = points[:, 1] - points[:, 0], points[:, 2] - points[:, 1], points[:, 3] - points[:, 2]
+    x, x_1, x_2 = _cosine_part(xp, a, v, c)
+    y, y_1, y_2 = _sine_part(xp, a, v, c)
+    norm = x**2 + y**2
+    gradient = (x[:, None] * y_1 - y[:, None] * x_1) / norm[:, None]
+    turned = _outer(y_1, x_1) - _outer(x_1, y_1)
+    slope = 2.0 * (x[:, None] * x_1 + y[:, None] * y_1)
+    x, y, norm = (value[:, None, None] for value in (x, y, norm))
+    hessian = (x * y_2 - y * x_2 + turned - _outer(gradient, slope)) / norm
+    return xp.atan2(y, x)[:, 0, 0], *_to_atoms(xp, _CHAIN_VECTORS, gradient, hessian)
+
+
+def _supplement_ratio(xp, s, d):
+    """G = u / √s with u = atan2(√s, -d), and ∂g/∂s: smooth in s down to a linear angle, by a series in tan² u = s/d²."""
+    negative = d < 0.0
+    tangent_squared = s / xp.where(d == 0.0, 1.0, d) ** 2
+    linear = negative & (tangent_squared < _SERIES_LIMIT)
+    z, length = xp.where(linear, tangent_squared, 0.0), xp.where(linear, -d, 1.0)
+    series = sum((-z) ** n / (2 * n + 1) for n in range(9)) / length
+    series_s = sum(-n * (-z) ** (n - 1) / (2 * n + 1) for n in range(1, 10)) / length**3
+    safe = xp.where(linear, 1.0, s)
+    root = xp.sqrt(safe)
+    g = xp.where(linear, series, xp.atan2(root, -d) / root)
+    return g, xp.where(linear, series_s, -(d / (safe + d**2) + g) / (2.0 * safe))
+
+
+def _cosine_part(xp, a, v, c):
+    """X = (a·v)(v·c) - (a·c)(v·v) with derivatives by (a, v, c)."""
+    av, vc, ac, vv = (_dot(*pair)[:, None] for pair in ((a, v), (v, c), (a, c), (v, v)))
+    first = xp.concatenate([v * vc - c * vv, a * vc + c * av - 2.0 * ac * v, v * av - a * vv], axis=1)
+    value = (av * vc - ac * vv)[:, 0]
+    av, vc, ac, vv = (dot[:, :, None] * _identity(xp) for dot in (av, vc, ac, vv))
+    x_av = vc + _outer(v, c) - 2.0 * _outer(c, v)
+    x_ac = _outer(v, v) - vv
+    x_vv = _outer(a, c) + _outer(c, a) - 2.0 * ac
+    x_vc = _outer(a, v) + av - 2.0 * _outer(v, a)
+    zero = xp.zeros_like(x_av)
+    lower = (xp.swapaxes(block, 1, 2) for block in (x_av, x_ac, x_vc))
+    x_va, x_ca, x_cv = lower
+    return value, first, _blocks(xp, [[zero, x_av, x_ac], [x_va, x_vv, x_vc], [x_ca, x_cv, zero]])
+
+
+def _sine_part(xp, a, v, c):
+    """Y = |v| a·(v x c) with derivatives by (a, v, c)."""
+    length, triple = xp.sqrt(_dot(v, v)), _dot(a, xp.cross(v, c))
+    t_1 = xp.concatenate([xp.cross(v, c), xp.cross(c, a), xp.cross(a, v)], axis=1)
+    t_a, t_v, t_c = (_skew(xp, vector) for vector in (a, v, c))
+    zero = xp.zeros_like(t_a)
+    t_2 = _blocks(xp, [[zero, -t_c, t_v], [t_c, zero, -t_a], [-t_v, t_a, zero]])
+    unit = v / length[:, None]
+    l_1 = xp.concatenate([xp.zeros_like(v), unit, xp.zeros_like(v)], axis=1)
+    l_vv = (_identity(xp) - _outer(unit, unit)) / length[:, None, None]
+    l_2 = _blocks(xp, [[zero, zero, zero], [zero, l_vv, zero], [zero, zero, zero]])
+    first = triple[:, None] * l_1 + length[:, None] * t_1
+    second = triple[:, None, None] * l_2 + _outer(l_1, t_1) + _outer(t_1, l_1) + length[:, None, None] * t_2
+    return length * triple, first, second
+
+
+def _to_atoms(xp, combination, gradient, hessian):
+    """Derivatives by difference vectors -> by the coordinates of the k atoms whose differences they are."""
+    n_vectors, n_atoms = combination.shape
+    by_vector = gradient.reshape(-1, n_vectors, 3)
+    first = xp.einsum("va,nvx->nax", combination, by_vector).reshape(-1, 3 * n_atoms)
+    spread = np.kron(combination, np.eye(3))
+    return first, xp.matmul(xp.matmul(spread.T, hessian), spread)
+
+
+def _dot(first, second):
+    return (first * second).sum(axis=-1)
+
+
+def _outer(first, second):
+    return first[:, :, None] * second[:, None, :]
+
+
+def _identity(xp):
+    return xp.eye(3)[None]
+
+
+def _skew(xp, vectors):
+    """The matrices of `vectors` x, shape (n, 3, 3)."""
+    x, y, z = (vectors[:, axis] for axis in range(3))
+    zero = xp.zeros_like(x)
+    rows = ([zero, -z, y], [z, zero, -x], [-y, x, zero])
+    return xp.stack([xp.stack(row, axis=1) for row in rows], axis=1)
+
+
+def _blocks(xp, rows):
+    """Block matrices of (n, 3, 3) blocks."""
+    return xp.concatenate([xp.concatenate(row, axis=2) for row in rows], axis=1)

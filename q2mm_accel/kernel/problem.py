@@ -1,7 +1,7 @@
 """Systems, force field and references -> the `Problem` of arrays that compiled functions take."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,11 +10,10 @@ from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.kernel.batching import (
     build_bucket,
     build_terms,
+    pieces_by_kind,
     place_systems,
     plan_buckets,
     quantised,
-    split_pieces,
-    term_points,
 )
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.lookup import build_references, outputs_of
@@ -31,7 +30,6 @@ def build_problem(
     forcefield: ForceField,
     references: Sequence[Reference],
     parameter_scale: np.ndarray,
-    local_pieces: Callable,
     plan: Sequence[Sequence[int]] | None = None,
     fill=0,
 ) -> Problem:
@@ -42,7 +40,6 @@ def build_problem(
         forcefield: the force field.
         references: those with weight, checked.
         parameter_scale: shape (n_parameters,).
-        local_pieces: `kernel.coordinates.local_pieces`, or the same function compiled.
         plan: the systems of each bucket; by default that of `plan_buckets`.
         fill: what padded floating-point entries hold; it never matters.
 
@@ -54,8 +51,10 @@ def build_problem(
     """
     _check_types(systems, forcefield)
     _warn_unused(systems, forcefield)
-    pieces = split_pieces(systems, local_pieces(*term_points(systems)))
-    _check_pieces(systems, forcefield, pieces)
+    for system in systems:
+        _check_angles(system, forcefield.angle_values[system.angle_types])
+        _check_torsions(system)
+    pieces = pieces_by_kind(systems)
     sizes = [system.molecule.n_atoms for system in systems]
     plan = plan or plan_buckets(sizes)
     slots = place_systems(sizes, plan)
@@ -113,37 +112,35 @@ def _warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
         )
 
 
-def _check_pieces(systems: Sequence[System], forcefield: ForceField, pieces) -> None:
-    start = 0
-    for system in systems:
-        supplement = pieces["angle"][0][start : start + len(system.angle_atoms)]
-        start += len(system.angle_atoms)
-        for term in np.flatnonzero(np.pi - supplement < _PARALLEL):
-            raise TopologyError(
-                f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
-                "it has no derivative. Remove the term or check the coordinates."
-            )
-        for term, atoms in enumerate(system.torsion_atoms):
-            if _is_undefined(system.molecule.coordinates[atoms]):
-                raise TopologyError(
-                    f"{system.molecule.name}: torsion {term} of the atoms {atoms.tolist()} passes through a straight angle, "
-                    "where a dihedral is undefined. Remove the term."
-                )
-        _warn_linear(system, supplement, forcefield.angle_values[system.angle_types])
-
-
-def _warn_linear(system: System, supplement: np.ndarray, equilibria: np.ndarray) -> None:
-    for term in np.flatnonzero((supplement < NEARLY_LINEAR) & (equilibria != 180.0)):
+def _check_angles(system: System, equilibria: np.ndarray) -> None:
+    points = system.molecule.coordinates[system.angle_atoms]
+    sine, cosine = _sine_and_cosine(points[:, 0] - points[:, 1], points[:, 2] - points[:, 1])
+    for term in np.flatnonzero((sine < _PARALLEL) & (cosine > 0.0)):
+        raise TopologyError(
+            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
+            "it has no derivative. Remove the term or check the coordinates."
+        )
+    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (equilibria != 180.0)):
         warnings.warn(
             f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
             f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
             "Set the equilibrium to 180 degrees.",
             LinearAngleWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
 
 
-def _is_undefined(points: np.ndarray) -> bool:
-    first, axis, last = np.diff(points, axis=0)
-    sines = [np.linalg.norm(np.cross(v, axis)) / (np.linalg.norm(v) * np.linalg.norm(axis)) for v in (first, last)]
-    return min(sines) < _PARALLEL
+def _check_torsions(system: System) -> None:
+    first, axis, last = np.diff(system.molecule.coordinates[system.torsion_atoms], axis=1).transpose(1, 0, 2)
+    sine = np.minimum(_sine_and_cosine(first, axis)[0], _sine_and_cosine(axis, last)[0])
+    for term in np.flatnonzero(sine < _PARALLEL):
+        raise TopologyError(
+            f"{system.molecule.name}: torsion {term} of the atoms {system.torsion_atoms[term].tolist()} passes through a "
+            "straight angle, where a dihedral is undefined. Remove the term."
+        )
+
+
+def _sine_and_cosine(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the angles between vectors, shape (n, 3) each."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
