@@ -53,3 +53,15 @@ STENCIL = 1e-7
 """Relative, directional derivative by a fourth-order stencil: truncation and rounding balance there. Expected 1e-9."""
 TRANSLATION = {1.0: 1e-12, 20.0: 1e-11, 1000.0: 1e-9}
 """Relative change of the loss for a shift [Å]: coordinates lose digits in proportion to the shift."""
+
+REGROUP_GRADIENT = 1e-11
+"""The same for a gradient, relative to its largest element: eigenvectors of another matrix size carry EIGEN's error."""
+
+BATCH = 1e-12
+"""One program for many vectors against one for one: other fusions, other rounding; relative to the loss."""
+
+SAME_MINIMUM = 1e-8
+"""Losses at which different minimizers stop, relative: the square of their relative distance from the minimum."""
+
+CHECK_GRAD = 1e-5
+"""Central differences of float64 values, relative to the gradient's norm."""

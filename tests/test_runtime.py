@@ -1,0 +1,117 @@
+"""JAX itself: precision, known-bad versions, and eigenvalue batches that must not hang. Each in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from q2mm_accel.errors import PrecisionError, VersionError
+from q2mm_accel.precision import KNOWN_BAD_JAXLIB, check_jaxlib, require_float64
+
+BUILD = """
+from q2mm_accel import FusedObjective
+from q2mm_accel.datasets.problems import load_problem
+problem = load_problem("ch3f")
+objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
+"""
+
+MANY_CALLS = """
+import numpy as np
+from q2mm_accel import FusedObjective, objective as module
+from q2mm_accel.datasets.problems import load_problem
+from q2mm_accel.kernel import problem as building
+
+building.plan_buckets = lambda sizes: [[1, 5, 6, 7], [0, 4], [2, 3]]
+problem = load_problem("small")
+objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
+assert len(objective.problem.buckets) == 3
+steps = 1e-4 * np.random.default_rng(0).standard_normal((10000, len(objective.x0)))
+for step in steps:
+    objective.fun_and_jac(objective.x0 * (1.0 + step))
+print("calls:", objective.kernel_runs)
+"""
+
+
+def run(code, limit, **environment):
+    """Run code in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def test_ten_thousand_calls_over_three_buckets_do_not_hang():
+    # https://github.com/jax-ml/jax/issues/15803 and the hang of two concurrent batched eigh: two threads, default BLAS
+    environment = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
+    finished = run(MANY_CALLS, limit=500, **environment)
+    assert "calls: 10000" in finished.stdout, finished.stderr
+
+
+def test_the_same_with_as_many_xla_threads_as_cores_does_not_hang():
+    finished = run(MANY_CALLS.replace("10000", "2000"), limit=300, NPROC="2")
+    assert "calls: 2000" in finished.stdout, finished.stderr
+
+
+def test_float32_mode_chosen_by_the_user_is_refused_with_the_remedy():
+    finished = run(BUILD, limit=120, JAX_ENABLE_X64="0")
+    assert "PrecisionError" in finished.stderr and "JAX_ENABLE_X64=0" in finished.stderr
+
+
+def test_float64_is_switched_on_where_nobody_chose():
+    environment = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
+    code = "import q2mm_accel, jax; print(jax.config.jax_enable_x64)"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert finished.stdout.strip() == "True"
+
+
+def test_float32_mode_switched_on_later_is_refused():
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(PrecisionError, match="jax_enable_x64"):
+            require_float64()
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize("version", KNOWN_BAD_JAXLIB)
+def test_a_jaxlib_known_to_be_wrong_is_refused_with_the_remedy(version):
+    with pytest.raises(VersionError, match=rf"jaxlib {version}.*pip install"):
+        check_jaxlib(version)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dtype"), [(16_384, "float64"), (16_385, "float64"), (40_000, "float64"), (32_769, "float32")]
+)
+def test_sums_of_many_small_products_are_right(rows, dtype):
+    # https://github.com/jax-ml/jax/issues/39103: jaxlib 0.10.2 drops part of the sum on CPU
+    matrix, vectors = np.ones((128, 128), dtype=dtype), np.ones((rows, 128), dtype=dtype)
+
+    def total(m, v):
+        return (jax.vmap(lambda row: m @ row)(v) ** 2).sum()
+
+    expected = float(rows) * 128 * 128**2
+    compiled = float(jax.jit(total)(jnp.asarray(matrix), jnp.asarray(vectors)))
+    assert compiled == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("rows", [16_400, 33_000])
+def test_the_compiled_loss_of_many_terms_is_the_uncompiled_one(rows):
+    # the same miscompilation, in the pattern of the kernel: local blocks, scattered, reduced
+    rng = np.random.default_rng(0)
+    first, weight, place = rng.standard_normal((rows, 6)), rng.standard_normal(rows), rng.integers(0, 40, (rows, 6))
+
+    def total(w):
+        blocks = w[:, None, None] * (first[:, :, None] * first[:, None, :])
+        return (jnp.zeros((40, 40)).at[place[:, :, None], place[:, None, :]].add(blocks) ** 2).sum()
+
+    with jax.disable_jit():
+        expected = float(total(jnp.asarray(weight)))
+    assert float(jax.jit(total)(jnp.asarray(weight))) == pytest.approx(expected, rel=1e-12)
