@@ -14,7 +14,6 @@ from pathlib import Path
 
 import scipy
 
-
 _SMALLEST_POOL = 4
 
 

@@ -55,6 +55,7 @@ def _print_speed(row: dict) -> None:
         print(f"  {name:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][name]:7.2f} s")
     for name, ratio in row["ratios"].items():
         print(f"  {name:50} {ratio:8.2f}")
+    print(f"  against the baseline: {row['agreement_with_baseline']}")
 
 
 def _print_q2mm(row: dict) -> None:

@@ -1,10 +1,14 @@
 """The two benchmark problems as q2mm 5.0.0a2 objectives, made with q2mm's own classes."""
 
+import logging
+
 import numpy as np
 
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide, rh_enamide_in_q2mm
 from q2mm_accel.datasets.small import load_molecule
 from q2mm_accel.model.matching import match_frequencies
+
+logging.getLogger("q2mm").setLevel(logging.ERROR)
 
 
 def _objective(molecules, forcefield, spectra):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from itertools import cycle
 
 import numpy as np
 
@@ -14,21 +15,23 @@ def first_call(function: Callable) -> float:
 
 
 def interleaved(functions: Mapping[str, Callable], points: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
-    """Times of each function, called in turn at the same points.
+    """Times of each function, called in turn.
 
     Args:
         functions: name -> function of a parameter vector; each has been called before.
-        points: shape (p, n), used one after the other so that no call repeats the one before.
+        points: shape (p, n), used one after the other so that no call meets a point that was just evaluated.
         rounds: calls of each function.
 
     Returns:
         Name -> shape (rounds,) [s].
     """
     times = {name: np.zeros(rounds) for name in functions}
+    point = cycle(points)
     for number in range(rounds):
         for name, function in functions.items():
+            x = next(point)
             begin = time.perf_counter()
-            function(points[number % len(points)])
+            function(x)
             times[name][number] = time.perf_counter() - begin
     return times
 
