@@ -9,7 +9,8 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
-from q2mm_accel.objective import FusedObjective, frequencies
+from q2mm_accel.objective import FusedObjective
+from q2mm_accel.spectra import frequencies
 
 __all__ = [
     "ForceField",

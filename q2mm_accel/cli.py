@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
 from q2mm_accel.datasets.problems import PROBLEMS, load_problem
-from q2mm_accel.errors import MissingPackageError, Q2MMAccelError, Q2MMAccelWarning
+from q2mm_accel.errors import MissingPackageError, NonFiniteError, OutputError, Q2MMAccelError, Q2MMAccelWarning
 from q2mm_accel.io.results import write_forcefield, write_json, write_table
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.report.summary import FitSummary, summarise
@@ -55,6 +55,7 @@ def _positive(text: str) -> int:
 
 def _fit(options: argparse.Namespace) -> None:
     console = _console()
+    folder = _folder(options.output or Path("q2mm-accel-fit") / options.problem)
     with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught:
         warnings.simplefilter("always", Q2MMAccelWarning)
         problem = load_problem(options.problem, options.form)
@@ -72,9 +73,17 @@ def _fit(options: argparse.Namespace) -> None:
     )
     summary = _optimize(console, objective, options.maxiter, options.maxtime)
     _print(console, summary)
-    folder = options.output or Path("q2mm-accel-fit") / options.problem
     _write(folder, objective, summary)
     console.print(f"Written to {folder}: forcefield.json, result.json, frequencies.csv")
+
+
+def _folder(folder: Path) -> Path:
+    """The folder, made before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error}. Choose another folder with --output.") from error
+    return folder
 
 
 def _console():
@@ -103,20 +112,37 @@ def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) 
             if seconds > maxtime:
                 raise StopIteration
 
-        result = minimize(
-            objective.fun,
-            objective.x0,
-            jac=objective.jac,
-            method="L-BFGS-B",
-            bounds=objective.bounds,
-            callback=report,
-            options={"maxiter": maxiter, "maxfun": 10 * maxiter, "maxcor": 30, "ftol": 1e-9, "gtol": 1e-9},
-        )
+        try:
+            result = minimize(
+                objective.fun,
+                objective.x0,
+                jac=objective.jac,
+                method="L-BFGS-B",
+                bounds=objective.bounds,
+                callback=report,
+                options={"maxiter": maxiter, "maxfun": 10 * maxiter, "maxcor": 30, "ftol": 1e-9, "gtol": 1e-9},
+            )
+        except (NonFiniteError, KeyboardInterrupt) as error:
+            result = _stopped(objective, error)
     return summarise(objective, result, time.perf_counter() - begin)
 
 
+def _stopped(objective: FusedObjective, error: BaseException) -> OptimizeResult:
+    """The best point of a fit that an error or Ctrl-C ended."""
+    if objective.best is None:
+        raise error
+    return OptimizeResult(
+        x=objective.best.x,
+        fun=objective.best.fun,
+        success=False,
+        status=99,
+        message=f"Stopped early, the best point is kept: {error or 'interrupted'}",
+        nit=0,
+        nfev=objective.kernel_runs,
+    )
+
+
 def _write(folder: Path, objective: FusedObjective, summary: FitSummary) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     result = summary.result
     write_forcefield(folder / "forcefield.json", objective.forcefield(result.x))
     write_json(

@@ -53,6 +53,10 @@ class DatasetError(Q2MMAccelError, RuntimeError):
     """A data set is unknown, incomplete or damaged."""
 
 
+class OutputError(Q2MMAccelError, OSError):
+    """A file or folder cannot be written."""
+
+
 class MissingPackageError(Q2MMAccelError, ImportError):
     """An optional package is not installed."""
 

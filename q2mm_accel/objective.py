@@ -14,15 +14,16 @@ from scipy.optimize import Bounds
 from q2mm_accel.errors import NonFiniteError, ParameterError
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel.batching import quantised
 from q2mm_accel.kernel.lookup import check_references
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem
+from q2mm_accel.kernel.problem import build_problem, warn_unused
 from q2mm_accel.model.bounds import as_bounds, check_inside, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.precision import require_float64
-from q2mm_accel.threads import one_blas_thread
+from q2mm_accel.threads import exclusive_eigh
 
 traces: Counter[str] = Counter()
 """How often each function below was traced, which is how often it was compiled."""
@@ -42,13 +43,11 @@ def _counted(function: Callable) -> Callable:
 
 
 _value_and_gradient = jax.jit(jax.value_and_grad(_counted(kernel.loss), argnums=1))
-_predictions = jax.jit(_counted(kernel.predictions))
+predictions = jax.jit(_counted(kernel.predictions))
 _residuals = jax.jit(_counted(kernel.residuals))
 
 
-@partial(jax.jit, static_argnames="batch_size")
-def _losses(problem, vectors, batch_size):
-    return jax.lax.map(partial(_counted(kernel.loss), problem), vectors, batch_size=batch_size)
+_losses = jax.jit(jax.vmap(_counted(kernel.loss), in_axes=(None, 0)))
 
 
 class Best(NamedTuple):
@@ -65,6 +64,9 @@ class FusedObjective:
     All methods take any array-like x of n numbers and return NumPy arrays of float64 that the caller may keep and change.
 
     Attributes:
+        systems: the molecules with their terms.
+        references: those with a weight above 0, in the order given; residuals and predictions have this order.
+        problem: the arrays that compiled functions take.
         x0: the start, shape (n,).
         bounds: `scipy.optimize.Bounds` of x.
         labels: one name per element of x.
@@ -89,8 +91,8 @@ class FusedObjective:
             systems: the molecules with their terms.
             forcefield: functional form, types and start values.
             references: what to reproduce; references of weight 0 are left out.
-            x0: the start, shape (n,); by default the force field's parameters.
-            bounds: `scipy.optimize.Bounds` or n pairs (lower, upper); by default the force field's.
+            x0: the start, shape (n,), in the units of x; by default the force field's parameters.
+            bounds: `scipy.optimize.Bounds` or n pairs (lower, upper), in the units of x; by default the force field's.
             parameter_scale: shape (n,): force-field parameter = scale times element of x; 1 by default, so that x is in
                 the force field's units.
 
@@ -118,31 +120,38 @@ class FusedObjective:
         self.bounds = as_bounds(default if bounds is None else bounds, self.labels)
         self.x0 = parameter_vector(forcefield.parameters / self._scale if x0 is None else x0, self.labels, "x0")
         check_inside(self.x0, self.bounds, self.labels)
+        warn_unused(self.systems, forcefield)
         self.problem = jax.device_put(build_problem(self.systems, forcefield, self.references, self._scale))
         self.best: Best | None = None
         self.kernel_runs = 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()
 
     @classmethod
-    def from_q2mm(cls, objective_function) -> "FusedObjective":
+    def from_q2mm(
+        cls, objective_function, *, x0: ArrayLike | None = None, bounds: Bounds | Sequence | None = None
+    ) -> "FusedObjective":
         """The same loss as a q2mm `ObjectiveFunction` on a `JaxEngine`, with the same parameter vector and bounds.
 
         Args:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
+            x0: another start, shape (n,), in q2mm's units.
+            bounds: other bounds, in q2mm's units.
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`.
 
         Raises:
             InteropError: a term, reference or engine that cannot be carried over.
+            MoleculeError: a molecule whose coordinates or masses cannot be right.
+            ParameterError: the start lies outside the bounds.
         """
         found = problem_from_q2mm(objective_function)
         return cls(
             found.systems,
             found.forcefield,
             found.references,
-            x0=found.x0,
-            bounds=found.bounds,
+            x0=found.x0 if x0 is None else x0,
+            bounds=found.bounds if bounds is None else bounds,
             parameter_scale=found.parameter_scale,
         )
 
@@ -180,7 +189,7 @@ class FusedObjective:
 
     def predictions(self, x: ArrayLike) -> np.ndarray:
         """What the force field gives for every reference at x, shape (m,), in the references' units."""
-        return self._per_reference(_predictions, x)
+        return self._per_reference(predictions, x)
 
     def fun_batch(self, vectors: ArrayLike) -> np.ndarray:
         """The losses of many parameter vectors in one call.
@@ -196,18 +205,22 @@ class FusedObjective:
             ParameterError: wrong shape, or an element that is not finite.
             NonFiniteError: a loss is not finite.
         """
-        rows = np.array(vectors, dtype=np.float64)
+        rows = np.asarray(vectors)
         if rows.ndim != 2 or rows.shape[1] != len(self.labels):
             raise ParameterError(f"vectors must have the shape (S, {len(self.labels)}), but has {rows.shape}.")
-        for row in rows:
-            parameter_vector(row, self.labels, "a row of vectors")
+        rows = np.array([parameter_vector(row, self.labels, "a row of vectors") for row in rows]).reshape(rows.shape)
         if len(rows) == 0:
             return np.zeros(0)
-        values = self._run(partial(_losses, batch_size=self._batch_size(len(rows))), rows)
-        for number in np.flatnonzero(~np.isfinite(values)):
+        size = self._batch_size(quantised(len(rows)))
+        full = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
+        blocks = [self._run(_losses, block) for block in full.reshape(-1, size, rows.shape[1])]
+        values = np.concatenate(blocks)[: len(rows)]
+        finite = np.isfinite(values)
+        if finite.any():
+            number = int(np.argmin(np.where(finite, values, np.inf)))
+            self._remember(rows[number], float(values[number]))
+        for number in np.flatnonzero(~finite):
             raise self._non_finite(rows[number], f"the loss of vector {number}")
-        number = int(np.argmin(values))
-        self._remember(rows[number], float(values[number]))
         return values
 
     def forcefield(self, x: ArrayLike) -> ForceField:
@@ -221,23 +234,27 @@ class FusedObjective:
     def _evaluate(self, x: ArrayLike) -> tuple[float, np.ndarray]:
         vector = parameter_vector(x, self.labels, "x")
         key = vector.tobytes()
-        if key not in self._points:
+        point = self._points.get(key)
+        if point is None:
             value, gradient = self._run(_value_and_gradient, vector)
-            value = float(value)
-            if not np.isfinite(value):
-                raise self._non_finite(vector, "the loss")
-            if not np.all(np.isfinite(gradient)):
-                names = [self.labels[i] for i in np.flatnonzero(~np.isfinite(gradient))[:5]]
-                raise self._non_finite(vector, f"the derivative by {', '.join(names)}")
-            self._points[key] = value, gradient
-            if len(self._points) > _CACHED_POINTS:
+            self._check_finite(vector, float(value), gradient)
+            self._remember(vector, float(value))
+            point = self._points[key] = float(value), gradient
+            while len(self._points) > _CACHED_POINTS:
                 self._points.popitem(last=False)
-            self._remember(vector, value)
-        return self._points[key]
+        return point
+
+    def _check_finite(self, vector: np.ndarray, value: float, gradient: np.ndarray) -> None:
+        if not np.isfinite(value):
+            raise self._non_finite(vector, "the loss")
+        if not np.all(np.isfinite(gradient)):
+            names = [self.labels[i] for i in np.flatnonzero(~np.isfinite(gradient))[:5]]
+            raise self._non_finite(vector, f"the derivative by {', '.join(names)}")
 
     def _run(self, function: Callable, argument: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
-        with one_blas_thread():
+        require_float64()
+        with exclusive_eigh():
             results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
         self.kernel_runs += 1
         return results
@@ -254,7 +271,7 @@ class FusedObjective:
         return values
 
     def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError:
-        values = self._run(_predictions, vector)[: len(self.references)]
+        values = self._run(predictions, vector)[: len(self.references)]
         bad = [self.references[i] for i in np.flatnonzero(~np.isfinite(values))]
         names = dict.fromkeys(self.systems[reference.system].molecule.name for reference in bad)
         where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"
@@ -265,24 +282,3 @@ class FusedObjective:
             f"{what} is not finite. Affected: {where}. Parameters outside their bounds: {', '.join(suspects)}. "
             f"Best loss so far: {best}. Pass bounds to the optimizer, or tighten them."
         )
-
-
-def frequencies(systems: Sequence[System], forcefield: ForceField) -> list[np.ndarray]:
-    """Harmonic frequencies of the force field at the QM geometries, the full sorted lists with rigid motions.
-
-    Args:
-        systems: the molecules with their terms.
-        forcefield: the force field.
-
-    Returns:
-        One array (3 n_atoms,) [cm⁻¹] per system, ascending; imaginary frequencies are negative.
-
-    Raises:
-        TopologyError: as for `FusedObjective`.
-    """
-    references = ReferenceData()
-    for number, system in enumerate(systems):
-        references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    objective = FusedObjective(systems, forcefield, references)
-    ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])
-    return np.split(objective.predictions(objective.x0), ends[:-1])

@@ -1,4 +1,4 @@
-"""JAX's configuration and version checks: the only place that touches either."""
+"""JAX's precision and version: the only place that switches or checks either. Threads are in threads.py."""
 
 import os
 

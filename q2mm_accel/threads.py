@@ -7,6 +7,7 @@ thread that runs the program counts among XLA's pool, so that with one thread pe
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,10 +17,16 @@ import scipy
 
 _SMALLEST_POOL = 4
 
+_LOCK = threading.RLock()
+
 
 def _widen_pool() -> None:
-    """Let XLA make at least four threads, by the variable that it reads when its CPU backend starts."""
-    if (os.cpu_count() or 1) < _SMALLEST_POOL:
+    """Let XLA make at least four threads, by the variable NPROC, which it reads when its CPU backend starts.
+
+    It has no effect after the first JAX operation of a process, and child processes inherit it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < _SMALLEST_POOL:
         os.environ.setdefault("NPROC", str(_SMALLEST_POOL))
 
 
@@ -42,16 +49,21 @@ def _openblas() -> tuple | None:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Let SciPy's OpenBLAS use a single thread inside the block; afterwards it has as many as before."""
-    functions = _openblas()
-    if functions is None:
-        yield
-        return
-    getter, setter = functions
-    before = getter()
-    setter(1)
-    try:
-        yield
-    finally:
-        setter(before)
+def exclusive_eigh() -> Iterator[None]:
+    """Run one program with batched `eigh` at a time, and let SciPy's OpenBLAS use a single thread meanwhile.
+
+    Several such programs at once, started from several Python threads, wait for each other for ever in jaxlib 0.10.
+    Afterwards OpenBLAS has as many threads as before.
+    """
+    with _LOCK:
+        functions = _openblas()
+        if functions is None:
+            yield
+            return
+        getter, setter = functions
+        before = getter()
+        setter(1)
+        try:
+            yield
+        finally:
+            setter(before)

@@ -1,6 +1,7 @@
 """FusedObjective as SciPy sees it: values, gradients, copies, caches, and every minimizer that takes a gradient."""
 
 import warnings
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -11,7 +12,8 @@ from scipy import optimize
 from q2mm_accel import FusedObjective, frequencies, objective
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.errors import NonFiniteError, ParameterError
+from q2mm_accel.errors import NonFiniteError, ParameterError, PrecisionError, UnusedParameterWarning
+from q2mm_accel.kernel.residuals import loss
 from q2mm_accel.model.initial import estimate_force_constants
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.typing import perceive
@@ -211,6 +213,77 @@ def test_a_batch_gives_the_same_losses_one_by_one(ch3f):
     np.testing.assert_allclose(ch3f.fun_batch(points), expected, rtol=tolerances.BATCH)
     np.testing.assert_allclose(ch3f.fun_batch(points[:1]), expected[:1], rtol=tolerances.BATCH)
     assert ch3f.fun_batch(np.zeros((0, 8))).shape == (0,)
+
+
+def test_batches_of_similar_size_share_a_program(ch3f):
+    points = np.stack([ch3f.x0] * 36)
+    ch3f.fun_batch(points[:33])
+    count = sum(objective.traces.values())
+    for size in (34, 35, 36):
+        np.testing.assert_allclose(ch3f.fun_batch(points[:size]), ch3f.fun(ch3f.x0), rtol=tolerances.BATCH)
+    assert sum(objective.traces.values()) == count
+
+
+def test_a_batch_larger_than_memory_allows_is_cut(ch3f, monkeypatch):
+    points = ch3f.x0 * (1.0 + 0.01 * np.random.default_rng(4).standard_normal((7, 8)))
+    expected = ch3f.fun_batch(points)
+    monkeypatch.setattr(FusedObjective, "_batch_size", lambda self, count: 3)
+    np.testing.assert_allclose(ch3f.fun_batch(points), expected, rtol=tolerances.BATCH)
+
+
+def test_second_derivatives_of_the_pure_loss_are_right(ch3f):
+    # a displaced molecule: second derivatives of degenerate modes that a parameter splits do not exist
+    molecule = ch3f.systems[0].molecule
+    coordinates = molecule.coordinates + 0.05 * np.random.default_rng(2).standard_normal((5, 3))
+    system = replace(ch3f.systems[0], molecule=replace(molecule, coordinates=coordinates, check=False))
+    start = ch3f.forcefield(ch3f.x0)
+    references = ReferenceData()
+    references.add_frequencies(molecule.frequencies()[9:], range(9, 15), weight=0.001)
+    fitted = FusedObjective([system], start, references, parameter_scale=start.typical_scale)
+    second = np.asarray(jax.jit(jax.hessian(fitted.loss))(fitted.x0))
+    step = 1e-4
+    numeric = [
+        (fitted.jac(fitted.x0 + step * unit) - fitted.jac(fitted.x0 - step * unit)) / (2 * step)
+        for unit in np.eye(len(fitted.x0))
+    ]
+    np.testing.assert_allclose(second, numeric, rtol=0.0, atol=tolerances.CHECK_GRAD * np.abs(numeric).max())
+
+
+def test_single_precision_stays_single(ch3f):
+    def single(leaf):
+        return leaf.astype(np.float32) if leaf.dtype == np.float64 else leaf
+
+    problem = jax.tree.map(single, ch3f.problem)
+    value = jax.jit(loss)(problem, ch3f.x0.astype(np.float32))
+    assert value.dtype == np.float32
+    assert float(value) == pytest.approx(ch3f.fun(ch3f.x0), rel=1e-3)
+
+
+def test_float32_mode_switched_on_after_building_is_refused(ch3f):
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(PrecisionError, match="jax_enable_x64"):
+            ch3f.fun(1.234 * ch3f.x0)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+def test_frequencies_of_a_force_field_outside_the_bounds_of_fits_can_be_computed():
+    systems, start, _ = water_problem()
+    stiff = start.with_parameters(start.parameters * [10.0, 1.0, 1.0, 1.0])
+    assert frequencies(systems, stiff)[0][-1] > 9000.0
+
+
+def test_a_type_that_is_switched_off_does_not_spoil_the_gradient():
+    molecule = load_molecule("ethane")
+    systems, start = perceive([molecule], form="mm3", vdw=True)
+    values = start.parameters
+    values[[label == "vdw H epsilon" for label in start.labels]] = 0.0
+    references = ReferenceData()
+    references.add_hessian(molecule.hessian)
+    with pytest.warns(UnusedParameterWarning):
+        fitted = FusedObjective(systems, start.with_parameters(values), references, bounds=[(None, None)] * len(values))
+    assert np.all(np.isfinite(fitted.jac(fitted.x0)))
 
 
 def test_the_pure_loss_can_be_used_inside_other_jax_programs(ch3f):

@@ -36,6 +36,19 @@ print("calls:", objective.kernel_runs)
 """
 
 
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from q2mm_accel import FusedObjective
+from q2mm_accel.datasets.problems import load_problem
+problem = load_problem("small")
+objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
+with ThreadPoolExecutor(8) as pool:
+    values = list(pool.map(lambda i: objective.fun_and_jac(objective.x0 * (1.0 + 1e-6 * i))[0], range(400)))
+assert values == [objective.fun(objective.x0 * (1.0 + 1e-6 * i)) for i in range(400)]
+print("threads agree")
+"""
+
+
 def run(code, limit, **environment):
     """Run code in a fresh interpreter."""
     return subprocess.run(
@@ -58,6 +71,11 @@ def test_ten_thousand_calls_over_three_buckets_do_not_hang():
 def test_the_same_with_as_many_xla_threads_as_cores_does_not_hang():
     finished = run(MANY_CALLS.replace("10000", "2000"), limit=300, NPROC="2")
     assert "calls: 2000" in finished.stdout, finished.stderr
+
+
+def test_several_python_threads_do_not_hang_and_get_the_same_values():
+    finished = run(THREADS, limit=200)
+    assert "threads agree" in finished.stdout, finished.stderr
 
 
 def test_float32_mode_chosen_by_the_user_is_refused_with_the_remedy():

@@ -6,7 +6,7 @@ from q2mm_accel.datasets.problems import FitProblem
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.typing import perceive
-from q2mm_accel.objective import frequencies
+from q2mm_accel.spectra import frequencies
 
 _CC, _CH, _TETRAHEDRAL = 1.54, 1.09, np.arccos(-1.0 / 3.0)
 

@@ -19,7 +19,7 @@ from q2mm_accel.errors import Q2MMAccelWarning
 from q2mm_accel.kernel.hessian import hessians, parameter_blocks
 from q2mm_accel.kernel.spectrum import mass_weighted
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.threads import one_blas_thread
+from q2mm_accel.threads import exclusive_eigh
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
@@ -82,7 +82,7 @@ def _floor(objective: FusedObjective) -> dict[str, Callable]:
     batched = jax.jit(jax.lax.linalg.eigh)
 
     def with_jax(_):
-        with one_blas_thread():
+        with exclusive_eigh():
             for batch in batches:
                 jax.block_until_ready(batched(batch))
 

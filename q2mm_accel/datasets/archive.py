@@ -113,6 +113,8 @@ def unpack(archive: Path, folder: Path) -> None:
     Raises:
         DatasetError: a file is missing, the archive is damaged, or one of its names leads out of the folder.
     """
+    if not hasattr(tarfile, "data_filter"):
+        raise DatasetError("unpacking an archive safely needs Python 3.11.4 or later; update Python.")
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         try:
             with tarfile.open(archive, "r:gz") as tar:

@@ -12,7 +12,7 @@ from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.model.typing import perceive
-from q2mm_accel.objective import frequencies
+from q2mm_accel.spectra import frequencies
 
 TRANSITION_STATES = {"sn2_ts"}
 """Small data sets that are transition states: longer bonds, and one curvature that Seminario's estimate inverts."""

@@ -123,7 +123,7 @@ def _check_objective(objective_function: Any) -> None:
         if any(word in name.lower() for word in _PENALTY_WORDS) and value is not None and np.any(value):
             raise InteropError(
                 f"the ObjectiveFunction has {name} = {value!r}, a term of the loss that is unknown here; "
-                "set it to zero and give the penalty to FusedObjective."
+                "set it to zero, or keep q2mm's own objective."
             )
 
 

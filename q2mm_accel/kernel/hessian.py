@@ -13,11 +13,8 @@ import jax.numpy as jnp
 from q2mm_accel.kernel.arrays import Bucket, Pairs, Problem, Terms
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.potentials import Form, form_named
-
-WIDTHS = {"bond": 2, "angle": 2, "torsion": 1, "vdw": 2, "urey_bradley": 2}
-"""Adjustable parameters per type, by kind, in the order of the parameter vector."""
-
-_DEGREE = math.pi / 180.0
+from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.units import DEGREE
 
 _ZERO_SUPPLEMENT = 1e-12
 """[rad] Below it (∂e/∂u) / u is replaced by its limit e''."""
@@ -28,8 +25,8 @@ def parameter_blocks(problem: Problem, vector):
     parameters = vector * problem.parameter_scale
     blocks, start = {}, 0
     for kind, count in problem.n_types:
-        stop = start + count * WIDTHS[kind]
-        blocks[kind] = parameters[start:stop].reshape(count, WIDTHS[kind])
+        stop = start + count * len(BLOCKS[kind])
+        blocks[kind] = parameters[start:stop].reshape(count, len(BLOCKS[kind]))
         start = stop
     return blocks
 
@@ -59,7 +56,7 @@ def _angle_coefficients(potential, supplement, parameters, constants):
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none.
     """
-    force_constant, equilibrium = parameters[0], parameters[1] * _DEGREE
+    force_constant, equilibrium = parameters[0], parameters[1] * DEGREE
     potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
     straight = math.pi - equilibrium
     value, first, second = derivatives(potential, straight - supplement)
@@ -106,8 +103,7 @@ def pair_coefficients(form: Form, buckets: tuple[Bucket, ...], block):
     pairs = [bucket.pairs for bucket in buckets if bucket.pairs is not None]
     if not pairs:
         return shapes
-    root_epsilon = jnp.sqrt(block[:, 1])
-    columns = [_combined(form, pair, block[:, 0], root_epsilon) for pair in pairs]
+    columns = [_combined(form, pair, block[:, 0], _root(block[:, 1])) for pair in pairs]
     present, distance, radius, epsilon = (
         jnp.concatenate([c.reshape(-1) for c in column]) for column in zip(*columns, strict=True)
     )
@@ -120,6 +116,12 @@ def pair_coefficients(form: Form, buckets: tuple[Bucket, ...], block):
         results.append(shape and tuple(coefficient[start:stop].reshape(shape) for coefficient in coefficients))
         start = stop
     return results
+
+
+def _root(values):
+    """√x with the derivative 0 at x = 0, where a force field switches a type off; NaN below."""
+    zero = values == 0.0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, values)))
 
 
 def _combined(form: Form, pairs: Pairs, radii, root_epsilons):
@@ -135,7 +137,7 @@ def energies(problem: Problem, blocks):
     """Energies of the molecules of each bucket, (M,) [kcal/mol]."""
     form = form_named(problem.form)
     counts = [bucket.component_present.shape[0] for bucket in problem.buckets]
-    total = jnp.zeros(sum(counts))
+    total = jnp.zeros(sum(counts), blocks["bond"].dtype)
     for kind, terms in problem.terms.items():
         molecule = jnp.where(terms.present, terms.molecule, 0)
         total = total.at[molecule].add(term_coefficients(form, kind, terms, blocks[kind])[0])
@@ -151,7 +153,7 @@ def gradients(problem: Problem, blocks):
     """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
     form = form_named(problem.form)
     shapes = [bucket.component_present.shape for bucket in problem.buckets]
-    total = jnp.zeros(sum(math.prod(shape) for shape in shapes))
+    total = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
     for kind, terms in problem.terms.items():
         present = terms.present[:, None]
         slope = term_coefficients(form, kind, terms, blocks[kind])[1]
@@ -187,8 +189,9 @@ def _pairwise(pairs: Pairs, slope, curvature):
     direction = jnp.where(pairs.present[:, None], pairs.direction, 0.0)
     across = slope / distance
     along = (curvature - across)[:, None] * direction
-    blocks = along[:, :, None] * direction[:, None, :] + jnp.eye(3)[None, :, :, None, None] * across[:, None, None]
-    diagonal = jnp.eye(n_atoms)[None, None, None] * blocks.sum(axis=4)[..., None]
+    axes, atoms = jnp.eye(3, dtype=across.dtype), jnp.eye(n_atoms, dtype=across.dtype)
+    blocks = along[:, :, None] * direction[:, None, :] + axes[None, :, :, None, None] * across[:, None, None]
+    diagonal = atoms[None, None, None] * blocks.sum(axis=4)[..., None]
     return (diagonal - blocks).transpose(0, 1, 3, 2, 4)
 
 
@@ -197,7 +200,7 @@ def hessians(problem: Problem, blocks):
     form = form_named(problem.form)
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in problem.buckets]
     updates = [_bonded_updates(form, kind, terms, blocks[kind]) for kind, terms in problem.terms.items()]
-    buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes))
+    buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
     if updates:
         places, values = (jnp.concatenate(parts) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)

@@ -50,7 +50,6 @@ def build_problem(
         TopologyError: a type the force field does not have, or a term whose coordinate has no derivatives.
     """
     _check_types(systems, forcefield)
-    _warn_unused(systems, forcefield)
     for system in systems:
         _check_angles(system, forcefield.angle_values[system.angle_types])
         _check_torsions(system)
@@ -92,7 +91,12 @@ def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
                 )
 
 
-def _warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
+def warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
+    """Warn of parameters that no term uses: a fit leaves them where they are.
+
+    Warns:
+        UnusedParameterWarning: there are some; the message names the first.
+    """
     unused, start = [], 0
     for kind, names in BLOCKS.items():
         count, width = forcefield.n_types(kind), len(names)
@@ -108,7 +112,7 @@ def _warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
             f"{len(unused)} of {forcefield.n_parameters} parameters occur in no term, so the loss does not depend on them: "
             f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
 
 

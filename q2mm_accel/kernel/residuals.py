@@ -21,7 +21,7 @@ def _outputs(problem: Problem, blocks):
     needed = {output for bucket in problem.buckets for output in bucket.outputs}
     total = energies(problem, blocks) if "energy" in needed else []
     matrices = hessians(problem, blocks) if needed - {"energy"} else []
-    results, after = [], jnp.zeros(())
+    results, after = [], jnp.zeros((), blocks["bond"].dtype)
     for number, bucket in enumerate(problem.buckets):
         if "energy" in bucket.outputs:
             results.append(total[number])

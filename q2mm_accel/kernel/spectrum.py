@@ -10,20 +10,34 @@ SMALLEST_FREQUENCY = 1.0
 """[cm⁻¹] Below it the derivative of a frequency by its eigenvalue is held at its value there: 1/(2 √λ) has no bound."""
 
 
-@jax.custom_jvp
 def eigenvalues(matrices):
     """Ascending eigenvalues (M, D) of symmetric matrices (M, D, D), of which the lower triangle is read.
 
-    Their derivative is dλ_k = v_kᵀ dA v_k. No eigenvector is differentiated, so degenerate eigenvalues do no harm.
+    The first derivative, dλ_k = v_kᵀ dA v_k, has no denominator, so degenerate eigenvalues do no harm. In the second
+    derivative pairs of (nearly) equal eigenvalues are left out: that of a set which a parameter splits does not exist.
     """
-    return jax.lax.linalg.eigh(matrices, symmetrize_input=False)[1]
+    return _eigh(matrices)[0]
 
 
-@eigenvalues.defjvp
-def _eigenvalues_jvp(primals, tangents):
-    vectors, values = jax.lax.linalg.eigh(primals[0], symmetrize_input=False)
-    vectors = jax.lax.stop_gradient(vectors)
-    return values, (vectors * (tangents[0] @ vectors)).sum(axis=-2)
+@jax.custom_jvp
+def _eigh(matrices):
+    vectors, values = jax.lax.linalg.eigh(matrices, symmetrize_input=False)
+    return values, vectors
+
+
+@_eigh.defjvp
+def _eigh_jvp(primals, tangents):
+    values, vectors = _eigh(primals[0])
+    turned = tangents[0] @ vectors
+    gap = values[..., None, :] - values[..., :, None]
+    apart = jnp.abs(gap) > _degenerate(values.dtype) * jnp.abs(values).max(axis=-1)[..., None, None]
+    mixing = jnp.where(apart, jnp.swapaxes(vectors, -1, -2) @ turned / jnp.where(apart, gap, 1.0), 0.0)
+    return (values, vectors), ((vectors * turned).sum(axis=-2), vectors @ mixing)
+
+
+def _degenerate(dtype) -> float:
+    """Distance of two eigenvalues, relative to the largest, below which they count as equal: 4e-10 in float64."""
+    return float(jnp.finfo(dtype).eps) ** 0.6
 
 
 @jax.custom_jvp
@@ -51,4 +65,4 @@ def mass_weighted(bucket: Bucket, hessians):
     size = matrices.shape[-1]
     bound = jax.lax.stop_gradient(jnp.maximum(jnp.abs(matrices).sum(axis=-1).max(axis=-1), 1e-3))
     fill = bound[:, None] * (1.0 + jnp.arange(1.0, size + 1.0, dtype=matrices.dtype) / size)[None]
-    return matrices + jnp.where(present, 0.0, fill)[:, :, None] * jnp.eye(size)[None]
+    return matrices + jnp.where(present, 0.0, fill)[:, :, None] * jnp.eye(size, dtype=matrices.dtype)[None]

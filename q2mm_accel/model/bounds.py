@@ -53,8 +53,8 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
         ParameterError: another number of bounds, NaN, or a lower bound above the upper one.
     """
     if not isinstance(bounds, Bounds):
-        pairs = [tuple(pair) for pair in bounds]
-        if any(len(pair) != 2 for pair in pairs):
+        pairs = list(bounds)
+        if any(np.size(pair) != 2 for pair in pairs):
             raise ParameterError("bounds must be scipy.optimize.Bounds or pairs (lower, upper), one per parameter.")
         bounds = Bounds(
             [-np.inf if lower is None else lower for lower, _ in pairs],

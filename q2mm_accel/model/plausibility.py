@@ -72,9 +72,11 @@ def check_hessian(name: str, coordinates: np.ndarray, hessian: np.ndarray) -> No
         HessianError: zero, asymmetric, or not invariant (mass-weighted, other frame, other atom order).
         UnitError: its magnitude belongs to another unit.
     """
+    if len(coordinates) == 1:
+        return  # a single atom's Hessian is zero
     largest = float(np.max(np.abs(hessian)))
     if largest == 0.0:
-        raise HessianError(f"{name}: every element of the Hessian is zero; was it read completely?")
+        raise HessianError(f"{name}: every element of the Hessian is zero; was it read completely? Or pass check=False.")
     asymmetry = float(np.max(np.abs(hessian - hessian.T))) / largest
     if asymmetry > _ASYMMETRY:
         row, column = (int(k) for k in np.unravel_index(np.argmax(np.abs(hessian - hessian.T)), hessian.shape))
@@ -84,8 +86,7 @@ def check_hessian(name: str, coordinates: np.ndarray, hessian: np.ndarray) -> No
             "Check the order in which it was read, or pass check=False."
         )
     _check_magnitude(name, hessian)
-    if len(coordinates) > 1:
-        _check_invariance(name, coordinates, hessian, largest)
+    _check_invariance(name, coordinates, hessian, largest)
 
 
 def _check_magnitude(name: str, hessian: np.ndarray) -> None:

@@ -80,6 +80,8 @@ class ReferenceData:
             raise ReferenceDataError(f"{reference}: value {reference.value} and weight {reference.weight} must be finite.")
         if reference.weight < 0:
             raise ReferenceDataError(f"{reference}: the weight is {reference.weight}; weights are not negative.")
+        if not _is_position(reference.system):
+            raise ReferenceDataError(f"{reference}: system is {reference.system!r}; give the system's number, from 0.")
         _check_index(reference)
         self._references.append(reference)
 
@@ -176,9 +178,13 @@ def _check_index(reference: Reference) -> None:
     elif width == 0:
         valid, wanted = index is None, "None"
     elif width == 1:
-        valid, wanted = isinstance(index, int | np.integer) and index >= 0, "a mode number from 0"
+        valid, wanted = _is_position(index), "a mode number from 0"
     else:
-        valid = isinstance(index, tuple | list) and len(index) == width and all(i >= 0 for i in index)
+        valid = isinstance(index, tuple | list) and len(index) == width and all(map(_is_position, index))
         wanted = f"{width} numbers from 0"
     if not valid:
         raise ReferenceDataError(f"{reference}: index is {index!r}, but {reference.kind} needs {wanted}.")
+
+
+def _is_position(index: object) -> bool:
+    return isinstance(index, int | np.integer) and not isinstance(index, bool) and index >= 0

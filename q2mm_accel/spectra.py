@@ -1,0 +1,46 @@
+"""Spectra of a force field at the QM geometries."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from q2mm_accel.errors import NonFiniteError
+from q2mm_accel.kernel.potentials import form_named
+from q2mm_accel.kernel.problem import build_problem
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.references import ReferenceData
+from q2mm_accel.model.system import System
+from q2mm_accel.objective import predictions
+from q2mm_accel.precision import require_float64
+from q2mm_accel.threads import exclusive_eigh
+
+
+def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.ndarray]:
+    """Harmonic frequencies of the force field at the QM geometries, the full sorted lists with rigid motions.
+
+    Args:
+        systems: the molecules with their terms.
+        forcefield: the force field; its parameters may lie outside the bounds of a fit.
+
+    Returns:
+        One array (3 n_atoms,) [cm⁻¹] per system, ascending; imaginary frequencies are negative.
+
+    Raises:
+        FormError: unknown functional form.
+        TopologyError: a term or type that does not exist or is undefined.
+        NonFiniteError: a frequency is not finite.
+    """
+    require_float64()
+    form_named(forcefield.form)
+    systems, references = tuple(systems), ReferenceData()
+    for number, system in enumerate(systems):
+        references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
+    problem = build_problem(systems, forcefield, tuple(references), np.ones(forcefield.n_parameters))
+    with exclusive_eigh():
+        values = np.array(predictions(problem, forcefield.parameters))
+    ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])
+    spectra = np.split(values[: ends[-1]], ends[:-1])
+    for system, spectrum in zip(systems, spectra, strict=True):
+        if not np.all(np.isfinite(spectrum)):
+            raise NonFiniteError(f"{system.molecule.name}: its frequencies are not finite; check the force field's values.")
+    return spectra
