@@ -124,6 +124,8 @@ def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) 
             )
         except (NonFiniteError, KeyboardInterrupt) as error:
             result = _stopped(objective, error)
+    if time.perf_counter() - begin > maxtime and not result.success:
+        result.message = f"Stopped after --maxtime {maxtime:g} s."
     return summarise(objective, result, time.perf_counter() - begin)
 
 

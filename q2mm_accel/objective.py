@@ -17,7 +17,7 @@ from q2mm_accel.kernel import residuals as kernel
 from q2mm_accel.kernel.batching import quantised
 from q2mm_accel.kernel.lookup import check_references
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem, warn_unused
+from q2mm_accel.kernel.problem import build_problem, checked_systems, warn_unused
 from q2mm_accel.model.bounds import as_bounds, check_inside, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.references import Reference, ReferenceData
@@ -106,7 +106,7 @@ class FusedObjective:
         """
         require_float64()
         form_named(forcefield.form)
-        self.systems = tuple(systems)
+        self.systems = checked_systems(systems)
         self._forcefield = forcefield
         self.references = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(self.references, self.systems)
@@ -114,14 +114,21 @@ class FusedObjective:
         self._scale = parameter_vector(
             np.ones(len(self.labels)) if parameter_scale is None else parameter_scale, self.labels, "parameter_scale"
         )
-        if not np.all(self._scale > 0.0):
-            raise ParameterError(f"parameter_scale must be positive, but its smallest element is {self._scale.min()}.")
+        for number in np.flatnonzero(self._scale <= 0.0):
+            raise ParameterError(
+                f"parameter_scale[{number}] ({self.labels[number]}) is {self._scale[number]}; scales must be positive."
+            )
         default = Bounds(forcefield.bounds.lb / self._scale, forcefield.bounds.ub / self._scale)
         self.bounds = as_bounds(default if bounds is None else bounds, self.labels)
         self.x0 = parameter_vector(forcefield.parameters / self._scale if x0 is None else x0, self.labels, "x0")
         check_inside(self.x0, self.bounds, self.labels)
-        warn_unused(self.systems, forcefield)
+        for number, wanted in self.forcefield(self.x0).unphysical().items():
+            raise ParameterError(
+                f"parameter {number} of {len(self.labels)} ({self.labels[number]}) starts at {self.x0[number]:.6g}, but "
+                f"must be {wanted}. Change the start."
+            )
         self.problem = jax.device_put(build_problem(self.systems, forcefield, self.references, self._scale))
+        warn_unused(self.systems, forcefield)
         self.best: Best | None = None
         self.kernel_runs = 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()
@@ -205,10 +212,14 @@ class FusedObjective:
             ParameterError: wrong shape, or an element that is not finite.
             NonFiniteError: a loss is not finite.
         """
-        rows = np.asarray(vectors)
+        try:
+            rows = np.asarray(vectors)
+        except ValueError as error:
+            raise ParameterError(f"vectors must have the shape (S, {len(self.labels)}): {error}.") from error
         if rows.ndim != 2 or rows.shape[1] != len(self.labels):
             raise ParameterError(f"vectors must have the shape (S, {len(self.labels)}), but has {rows.shape}.")
-        rows = np.array([parameter_vector(row, self.labels, "a row of vectors") for row in rows]).reshape(rows.shape)
+        checked = [parameter_vector(row, self.labels, f"vectors[{number}]") for number, row in enumerate(rows)]
+        rows = np.array(checked, dtype=np.float64).reshape(rows.shape)
         if len(rows) == 0:
             return np.zeros(0)
         size = self._batch_size(quantised(len(rows)))
@@ -271,14 +282,17 @@ class FusedObjective:
         return values
 
     def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError:
-        values = self._run(predictions, vector)[: len(self.references)]
-        bad = [self.references[i] for i in np.flatnonzero(~np.isfinite(values))]
+        computed = self._run(predictions, vector)[: len(self.references)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = [(r.weight * (r.value - value)) ** 2 for r, value in zip(self.references, computed, strict=True)]
+        bad = [self.references[i] for i in np.flatnonzero(~np.isfinite(squares))]
         names = dict.fromkeys(self.systems[reference.system].molecule.name for reference in bad)
         where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"
         outside = np.flatnonzero((vector < self.bounds.lb) | (vector > self.bounds.ub))
-        suspects = [f"{self.labels[i]} = {vector[i]:.6g}" for i in outside[:5]] or ["none; all are inside"]
+        numbers = dict.fromkeys([*self.forcefield(vector).unphysical(), *outside.tolist()])
+        suspects = [f"{self.labels[i]} = {vector[i]:.6g}" for i in list(numbers)[:5]] or ["none"]
         best = "none yet" if self.best is None else f"{self.best.fun:.6g}, in .best"
         return NonFiniteError(
-            f"{what} is not finite. Affected: {where}. Parameters outside their bounds: {', '.join(suspects)}. "
-            f"Best loss so far: {best}. Pass bounds to the optimizer, or tighten them."
+            f"{what} is not finite. Affected: {where}. Parameters that make no sense or are outside their bounds: "
+            f"{', '.join(suspects)}. Best loss so far: {best}. Pass bounds to the optimizer, or tighten them."
         )

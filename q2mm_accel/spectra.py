@@ -6,7 +6,7 @@ import numpy as np
 
 from q2mm_accel.errors import NonFiniteError
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem
+from q2mm_accel.kernel.problem import build_problem, checked_systems
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
@@ -32,7 +32,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
     """
     require_float64()
     form_named(forcefield.form)
-    systems, references = tuple(systems), ReferenceData()
+    systems, references = checked_systems(systems), ReferenceData()
     for number, system in enumerate(systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
     problem = build_problem(systems, forcefield, tuple(references), np.ones(forcefield.n_parameters))
@@ -42,5 +42,10 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
     spectra = np.split(values[: ends[-1]], ends[:-1])
     for system, spectrum in zip(systems, spectra, strict=True):
         if not np.all(np.isfinite(spectrum)):
-            raise NonFiniteError(f"{system.molecule.name}: its frequencies are not finite; check the force field's values.")
+            values = forcefield.parameters
+            suspects = [f"{forcefield.labels[i]} = {values[i]:.6g}" for i in forcefield.unphysical()]
+            raise NonFiniteError(
+                f"{system.molecule.name}: its frequencies are not finite. Parameters that make no sense: "
+                f"{', '.join(suspects) or 'none'}. Correct the force field."
+            )
     return spectra

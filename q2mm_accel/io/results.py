@@ -39,7 +39,10 @@ def read_forcefield(path: Path) -> ForceField:
     missing = [name for name in names if name not in content]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")
-    return ForceField(**{name: content[name] for name in names})
+    try:
+        return ForceField(**{name: content[name] for name in names})
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from error
 
 
 def write_json(path: Path, content: dict) -> None:

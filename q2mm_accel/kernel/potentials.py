@@ -125,6 +125,6 @@ def form_named(name: str) -> Form:
     Raises:
         FormError: there is none.
     """
-    if name not in _FORMS:
+    if not isinstance(name, str) or name not in _FORMS:
         raise FormError(f"unknown functional form {name!r}; known are {', '.join(sorted(_FORMS))}.")
     return _FORMS[name]

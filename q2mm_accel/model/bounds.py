@@ -23,12 +23,15 @@ def parameter_vector(values: ArrayLike, labels: Sequence[str], what: str) -> np.
     Raises:
         ParameterError: not real numbers, another shape, or an element that is not finite.
     """
-    raw = np.asarray(values)
+    try:
+        raw = np.asarray(values)
+    except ValueError as error:
+        raise ParameterError(f"{what} must be real numbers: {error}.") from error
     if raw.dtype.kind not in "fiu" and not (raw.dtype.kind == "O" and raw.ndim == 1):
         raise ParameterError(f"{what} must be real numbers, but has the dtype {raw.dtype}.")
     try:
         vector = np.array(raw, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ParameterError(f"{what} must be real numbers: {error}.") from error
     if vector.shape != (len(labels),):
         raise ParameterError(
@@ -53,19 +56,17 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
         ParameterError: another number of bounds, NaN, or a lower bound above the upper one.
     """
     if not isinstance(bounds, Bounds):
-        pairs = list(bounds)
-        if any(np.size(pair) != 2 for pair in pairs):
-            raise ParameterError("bounds must be scipy.optimize.Bounds or pairs (lower, upper), one per parameter.")
-        bounds = Bounds(
-            [-np.inf if lower is None else lower for lower, _ in pairs],
-            [np.inf if upper is None else upper for _, upper in pairs],
-        )
+        bounds = _from_pairs(bounds)
     try:
-        lower, upper = (np.broadcast_to(np.asarray(b, dtype=np.float64), (len(labels),)) for b in (bounds.lb, bounds.ub))
-    except ValueError as error:
+        lower, upper = (np.asarray(limit, dtype=np.float64) for limit in (bounds.lb, bounds.ub))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"bounds must be real numbers: {error}.") from error
+    if any(limit.shape not in ((), (len(labels),)) for limit in (lower, upper)):
         raise ParameterError(
-            f"bounds are given for {np.size(bounds.lb)} parameters, but there are {len(labels)}; give one pair for each."
-        ) from error
+            f"bounds are given for {max(lower.size, upper.size)} parameters, but there are {len(labels)}; "
+            "give one pair for each."
+        )
+    lower, upper = (np.broadcast_to(limit, (len(labels),)) for limit in (lower, upper))
     for number, (low, high) in enumerate(zip(lower, upper, strict=True)):
         if not low <= high:
             raise ParameterError(
@@ -73,6 +74,19 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
                 "the lower must not exceed the upper."
             )
     return Bounds(lower.copy(), upper.copy())
+
+
+def _from_pairs(pairs: Sequence) -> Bounds:
+    if not hasattr(pairs, "__len__") or any(np.size(pair) != 2 for pair in pairs):
+        raise ParameterError(
+            f"bounds must be scipy.optimize.Bounds or pairs (lower, upper), one per parameter, not {str(pairs)[:100]}."
+        )
+    lower = [-np.inf if low is None else low for low, _ in pairs]
+    upper = [np.inf if high is None else high for _, high in pairs]
+    try:
+        return Bounds(np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"bounds must be real numbers: {error}.") from error
 
 
 def check_inside(vector: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> None:

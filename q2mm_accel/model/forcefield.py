@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
 from q2mm_accel.errors import ParameterError
+from q2mm_accel.model.numbers import real_array
 
 BLOCKS = {
     "bond": ("bond_force_constants", "bond_lengths"),
@@ -30,6 +31,12 @@ DEFAULT_BOUNDS = {
     "urey_bradley_lengths": (1.0, 4.0),
 }
 """q2mm's default bounds in the units of `ForceField`. Bond constants may be negative: reaction coordinates."""
+
+POSITIVE = ("bond_lengths", "vdw_radii", "urey_bradley_lengths")
+"""Fields that make no sense at 0 or below."""
+
+NOT_NEGATIVE = ("vdw_epsilons",)
+"""Fields that make no sense below 0."""
 
 TYPICAL_SCALES = {
     "bond_force_constants": 50.0,
@@ -97,7 +104,8 @@ class ForceField:
     def __post_init__(self) -> None:
         """Convert to read-only float64 arrays and check them."""
         for field in fields(self):
-            if field.name in ("form", "labels") or getattr(self, field.name) is None:
+            optional = field.name in ("torsion_periodicities", "torsion_phases") and getattr(self, field.name) is None
+            if field.name in ("form", "labels") or optional:
                 continue
             object.__setattr__(self, field.name, _vector(getattr(self, field.name), field.name))
         n_torsions = len(self.torsion_force_constants)
@@ -106,6 +114,8 @@ class ForceField:
         if self.torsion_phases is None:
             object.__setattr__(self, "torsion_phases", np.zeros(n_torsions))
         self._check_lengths()
+        if isinstance(self.labels, str):
+            raise ParameterError(f"labels is {self.labels!r}; it must be a list of names, one for each parameter.")
         labels = self._default_labels() if self.labels is None else tuple(str(label) for label in self.labels)
         if len(labels) != self.n_parameters:
             raise ParameterError(f"labels: {len(labels)} were given for {self.n_parameters} parameters; give one for each.")
@@ -184,19 +194,28 @@ class ForceField:
         """Size of a noticeable change of every parameter, shape (n_parameters,): a good `parameter_scale` for fits."""
         return np.array(self._per_parameter(TYPICAL_SCALES), dtype=np.float64)
 
+    def unphysical(self) -> dict[int, str]:
+        """Parameters that make no sense, such as a negative length: number -> what it must be."""
+        fields_of = self._per_parameter({name: name for names in BLOCKS.values() for name in names})
+        found = {}
+        for number, (name, value) in enumerate(zip(fields_of, self.parameters, strict=True)):
+            if name in POSITIVE and value <= 0.0:
+                found[number] = "above 0"
+            if name in NOT_NEGATIVE and value < 0.0:
+                found[number] = "not below 0"
+        return found
+
     def _per_parameter(self, by_field: dict) -> list:
         return [by_field[name] for names in BLOCKS.values() for _ in range(len(getattr(self, names[0]))) for name in names]
 
 
 def _vector(values: ArrayLike, what: str) -> np.ndarray:
-    try:
-        array = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ParameterError(f"{what} must be numbers: {error}.") from error
-    if array.ndim != 1:
-        raise ParameterError(f"{what} must be one-dimensional, but has the shape {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        number = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ParameterError(f"{what}[{number}] is {array[number]}; it must be finite.")
+    raw = np.asarray(values, dtype=object)
+    if raw.ndim != 1:
+        raise ParameterError(f"{what} must be one-dimensional, but has the shape {raw.shape}.")
+    for number, value in enumerate(raw):
+        if isinstance(value, float | np.floating) and not np.isfinite(value):
+            raise ParameterError(f"{what}[{number}] is {value}; it must be finite.")
+    array = real_array(values, what, ParameterError)
     array.flags.writeable = False
     return array

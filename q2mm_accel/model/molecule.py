@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import MoleculeError
 from q2mm_accel.model.elements import MASSES
+from q2mm_accel.model.numbers import real_array
 from q2mm_accel.model.plausibility import check_geometry, check_hessian
 from q2mm_accel.units import FREQUENCY_FACTOR
 
@@ -46,6 +47,10 @@ class Molecule:
 
     def __post_init__(self) -> None:
         """Convert to read-only float64 arrays and check them."""
+        if self.symbols is None or np.ndim(self.symbols) == 0 and not isinstance(self.symbols, str):
+            raise MoleculeError(
+                f"{self.name or 'molecule'}: symbols must be a list such as ['O', 'H', 'H'], not {self.symbols!r}."
+            )
         symbols = tuple(str(symbol) for symbol in self.symbols)
         name = self.name or _formula(symbols)
         for atom, symbol in enumerate(symbols):
@@ -114,15 +119,7 @@ def finite_array(values: ArrayLike, shape: tuple[int, ...], what: str) -> np.nda
     Raises:
         MoleculeError: another shape, not numbers, or not finite.
     """
-    try:
-        array = np.array(values, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise MoleculeError(f"{what} must be numbers of shape {shape}: {error}.") from error
-    if array.shape != shape:
-        raise MoleculeError(f"{what} must have the shape {shape}, but has {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0]) if shape else ""
-        raise MoleculeError(f"{what} must be finite, but element {place} is {array[place] if shape else array}.")
+    array = real_array(values, what, MoleculeError, shape=shape)
     array.flags.writeable = False
     return array
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
+from q2mm_accel.model.numbers import real_array
 
 INDEX_WIDTHS = {
     "energy": 0,
@@ -74,10 +75,12 @@ class ReferenceData:
         Raises:
             ReferenceDataError: unknown kind, malformed index, or a value or weight that is not finite.
         """
-        if reference.kind not in INDEX_WIDTHS:
+        if not isinstance(reference.kind, str) or reference.kind not in INDEX_WIDTHS:
             raise ReferenceDataError(f"{reference}: unknown kind {reference.kind!r}; known are {', '.join(INDEX_WIDTHS)}.")
-        if not (np.isfinite(reference.value) and np.isfinite(reference.weight)):
-            raise ReferenceDataError(f"{reference}: value {reference.value} and weight {reference.weight} must be finite.")
+        if not (_is_real(reference.value) and _is_real(reference.weight)):
+            raise ReferenceDataError(
+                f"{reference}: value {reference.value!r} and weight {reference.weight!r} must be finite real numbers."
+            )
         if reference.weight < 0:
             raise ReferenceDataError(f"{reference}: the weight is {reference.weight}; weights are not negative.")
         if not _is_position(reference.system):
@@ -87,7 +90,7 @@ class ReferenceData:
 
     def add_energy(self, value: float, weight: float = 1.0, system: int = 0, label: str = "") -> None:
         """Add an absolute energy [kcal/mol], as q2mm compares it: no offset is taken out."""
-        self.add(Reference("energy", float(value), weight, system, None, label))
+        self.add(Reference("energy", value, weight, system, None, label))
 
     def add_relative_energies(
         self, values: ArrayLike, systems: Iterable[int], group: str = "energies", weight: float = 1.0
@@ -100,7 +103,12 @@ class ReferenceData:
             group: references with the same group share the constant.
             weight: weight of each.
         """
-        for value, system in zip(np.asarray(values, dtype=np.float64), systems, strict=True):
+        values, systems = real_array(values, f"relative energies of {group!r}", ReferenceDataError, 1), list(systems)
+        if len(values) != len(systems):
+            raise ReferenceDataError(
+                f"{group!r}: {len(values)} values but {len(systems)} systems; give one system for each."
+            )
+        for value, system in zip(values, systems, strict=True):
             self.add(Reference("relative_energy", float(value), weight, system, group))
 
     def add_frequencies(
@@ -114,9 +122,14 @@ class ReferenceData:
             weight: weight of each.
             system: the system.
         """
-        values = np.asarray(values, dtype=np.float64)
-        for value, mode in zip(values, range(len(values)) if modes is None else modes, strict=True):
-            self.add(Reference("frequency", float(value), weight, system, int(mode)))
+        values = real_array(values, f"frequencies of system {system}", ReferenceDataError, 1)
+        modes = list(range(len(values)) if modes is None else modes)
+        if len(values) != len(modes):
+            raise ReferenceDataError(
+                f"system {system}: {len(values)} values but {len(modes)} modes; give one mode for each."
+            )
+        for value, mode in zip(values, modes, strict=True):
+            self.add(Reference("frequency", float(value), weight, system, int(mode) if _is_position(mode) else mode))
 
     def add_hessian(
         self, hessian: ArrayLike, system: int = 0, weight_diagonal: float = 0.1, weight_offdiagonal: float = 0.05
@@ -152,7 +165,7 @@ class ReferenceData:
             weight_diagonal: weight of the other eigenvalues.
             weight_offdiagonal: weight of the off-diagonal elements.
         """
-        matrix = np.asarray(hessian, dtype=np.float64)
+        matrix = _square(hessian, system)
         _, vectors = np.linalg.eigh(matrix)
         for row, column, value in _lower_triangle(vectors.T @ matrix @ vectors, system):
             if row == column:
@@ -162,10 +175,15 @@ class ReferenceData:
                 self.add(Reference("eig_offdiagonal", value, weight_offdiagonal, system, (row, column)))
 
 
+def _square(matrix: ArrayLike, system: int) -> np.ndarray:
+    array = real_array(matrix, f"the Hessian of system {system}", ReferenceDataError, 2)
+    if array.shape[0] != array.shape[1]:
+        raise ReferenceDataError(f"system {system}: a Hessian must be square, but has the shape {array.shape}.")
+    return array
+
+
 def _lower_triangle(matrix: ArrayLike, system: int) -> Iterator[tuple[int, int, float]]:
-    matrix = np.asarray(matrix, dtype=np.float64)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ReferenceDataError(f"system {system}: a Hessian must be square, but has the shape {matrix.shape}.")
+    matrix = _square(matrix, system)
     for row, column in zip(*np.tril_indices(len(matrix)), strict=True):
         yield int(row), int(column), float(matrix[row, column])
 
@@ -181,10 +199,14 @@ def _check_index(reference: Reference) -> None:
         valid, wanted = _is_position(index), "a mode number from 0"
     else:
         valid = isinstance(index, tuple | list) and len(index) == width and all(map(_is_position, index))
-        wanted = f"{width} numbers from 0"
+        wanted = f"{width} integers from 0"
     if not valid:
         raise ReferenceDataError(f"{reference}: index is {index!r}, but {reference.kind} needs {wanted}.")
 
 
 def _is_position(index: object) -> bool:
     return isinstance(index, int | np.integer) and not isinstance(index, bool) and index >= 0
+
+
+def _is_real(value: object) -> bool:
+    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu" and bool(np.isfinite(value))

@@ -72,18 +72,24 @@ class System:
         return getattr(self, f"{kind}_atoms"), getattr(self, f"{kind}_types")
 
     def _indices(self, field: str, shape: tuple[int, ...]) -> np.ndarray:
-        raw = np.asarray(getattr(self, field))
+        wanted = f"(n, {shape[1]})" if len(shape) == 2 else "(n,)"
+        try:
+            raw = np.asarray(getattr(self, field))
+        except ValueError as error:
+            raise TopologyError(f"{self.molecule.name}: {field} must be integers of shape {wanted}: {error}.") from error
         if raw.size == 0:
             raw = raw.astype(np.int64).reshape(tuple(max(n, 0) for n in shape))
         if raw.dtype.kind not in "iu" or raw.ndim != len(shape) or (len(shape) == 2 and raw.shape[1] != shape[1]):
-            wanted = f"(n, {shape[1]})" if len(shape) == 2 else "(n,)"
             raise TopologyError(
                 f"{self.molecule.name}: {field} must be integers of shape {wanted}, but has the shape {raw.shape} and "
                 f"dtype {raw.dtype}."
             )
         array = np.array(raw, dtype=np.int64, order="C")
-        if array.size and array.min() < 0:
-            raise TopologyError(f"{self.molecule.name}: {field} holds the index {array.min()}; indices start at 0.")
+        for row in np.argwhere(array < 0)[:1, 0]:
+            raise TopologyError(
+                f"{self.molecule.name}: {field}[{row}] is {array[row].tolist()}; an index is an integer from 0. "
+                "Give the number of an atom or type that exists."
+            )
         array.flags.writeable = False
         object.__setattr__(self, field, array)
         return array
@@ -97,7 +103,9 @@ class System:
             )
         for term, row in enumerate(atoms):
             if len(set(row.tolist())) < len(row):
-                raise TopologyError(f"{self.molecule.name}: {kind} {term} names an atom twice: {row.tolist()}.")
+                raise TopologyError(
+                    f"{self.molecule.name}: {kind} {term} names an atom twice: {row.tolist()}. Give different atoms."
+                )
 
     def _check_duplicates(self, kind: str, atoms: np.ndarray, types: np.ndarray) -> None:
         seen: dict[tuple, int] = {}

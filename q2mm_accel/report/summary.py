@@ -1,5 +1,6 @@
 """The figures of a finished fit: frequencies, RMSD per molecule, parameters."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,8 +55,9 @@ def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float)
     Returns:
         The summary.
     """
+    names = _distinct([system.molecule.name for system in objective.systems])
     return FitSummary(
-        molecules=[objective.systems[reference.system].molecule.name for reference in objective.references],
+        molecules=[names[reference.system] for reference in objective.references],
         modes=np.array([reference.index for reference in objective.references]),
         reference=np.array([reference.value for reference in objective.references]),
         start=objective.predictions(objective.x0),
@@ -66,3 +68,9 @@ def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float)
         result=result,
         seconds=seconds,
     )
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, with the system's number behind those that occur more than once."""
+    counts = Counter(names)
+    return [name if counts[name] == 1 else f"{name} (system {number})" for number, name in enumerate(names)]

@@ -1,0 +1,175 @@
+"""The command q2mm-accel: what it prints, what it writes, and how it fails."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+import tolerances
+
+from q2mm_accel import cli, frequencies
+from q2mm_accel.datasets.problems import PROBLEMS, load_problem
+from q2mm_accel.errors import DatasetError
+from q2mm_accel.io.results import read_forcefield
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+
+
+def fit(folder, *arguments):
+    """The exit status, and the results as they were written."""
+    status = cli.main(["fit", *arguments, "--output", str(folder)])
+    with (folder / "frequencies.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return status, json.loads((folder / "result.json").read_text(encoding="utf-8")), rows
+
+
+def column(rows, name):
+    return np.array([float(row[name]) for row in rows])
+
+
+def rmsd(rows, computed):
+    return np.sqrt(np.mean((column(rows, computed) - column(rows, "reference_cm-1")) ** 2))
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """A fit of CH3F: the folder, the exit status, and the results."""
+    folder = tmp_path_factory.mktemp("fits") / "new" / "ch3f"
+    return folder, *fit(folder, "ch3f")
+
+
+def test_a_fit_writes_three_files(fitted):
+    folder, status, result, rows = fitted
+    assert status == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["forcefield.json", "frequencies.csv", "result.json"]
+    assert result["success"] and result["rmsd_fitted"] < 10.0 < 100.0 < result["rmsd_start"]
+    assert [row["molecule"] for row in rows] == ["ch3f"] * 9
+    assert [int(row["mode"]) for row in rows] == list(range(6, 15))
+
+
+def test_what_is_written_agrees_with_a_recomputation(fitted):
+    folder, _, result, rows = fitted
+    problem, written = load_problem("ch3f"), read_forcefield(folder / "forcefield.json")
+    modes = [int(row["mode"]) for row in rows]
+    for forcefield, name in ((problem.forcefield, "start"), (written, "fitted")):
+        computed = frequencies(problem.systems, forcefield)[0][modes]
+        np.testing.assert_allclose(column(rows, f"{name}_cm-1"), computed, atol=tolerances.FREQUENCY, rtol=0.0)
+        assert result[f"rmsd_{name}"] == pytest.approx(rmsd(rows, f"{name}_cm-1"), rel=tolerances.CLOSED_FORM)
+    published = problem.systems[0].molecule.frequencies()[6:]
+    np.testing.assert_array_equal(column(rows, "reference_cm-1"), published)
+    assert result["parameters"] == dict(zip(written.labels, written.parameters.tolist(), strict=True))
+    weight = sum(reference.weight**2 for reference in problem.references)
+    assert result["loss"] == pytest.approx(weight * result["rmsd_fitted"] ** 2, rel=tolerances.BATCH)
+
+
+def test_a_fit_prints_its_tables(tmp_path, capsys):
+    status, result, rows = fit(tmp_path, "water")
+    printed = capsys.readouterr().out
+    assert status == 0
+    for words in ("1 molecules, 4 parameters, 3 frequencies", "QM", "start", "fitted", "bond H-O k", "all", "Written to"):
+        assert words in printed
+    for row in rows:
+        shown = [f"{float(row[name]):.1f}" for name in ("reference_cm-1", "start_cm-1", "fitted_cm-1")]
+        line = next(line for line in printed.splitlines() if f"│ {row['mode']:>4} │" in line)
+        assert [word for word in line.replace("│", " ").split()][:5] == ["water", row["mode"], *shown]
+    assert f"{result['rmsd_start']:.2f}" in printed and f"{result['rmsd_fitted']:.2f}" in printed
+    assert f"{result['iterations']} iterations, {result['evaluations']} evaluations" in printed
+    assert result["message"] in printed
+
+
+def test_a_transition_state_can_be_fitted(tmp_path):
+    status, result, rows = fit(tmp_path, "sn2_ts")
+    assert status == 0 and result["rmsd_fitted"] < result["rmsd_start"]
+    assert len(rows) == 11
+
+
+def test_the_harmonic_form_can_be_chosen(tmp_path):
+    status, result, _ = fit(tmp_path, "water", "--form", "harmonic")
+    assert status == 0 and result["rmsd_fitted"] < result["rmsd_start"]
+    assert read_forcefield(tmp_path / "forcefield.json").form == "harmonic"
+
+
+def test_notes_are_printed_for_what_the_force_field_leaves_out(tmp_path, capsys):
+    fit(tmp_path, "c2h2", "--maxiter", "1")
+    assert "Note: " in (printed := capsys.readouterr().out) and "c2h2" in printed
+
+
+@pytest.mark.parametrize(("limit", "message"), [("--maxtime=0", "--maxtime"), ("--maxiter=1", "ITERATIONS")])
+def test_a_fit_that_is_stopped_early_is_no_worse_than_its_start(tmp_path, limit, message):
+    status, result, rows = fit(tmp_path, "ch3f", limit)
+    assert status == 0
+    assert not result["success"] and message in result["message"]
+    assert result["iterations"] == 1
+    assert rmsd(rows, "fitted_cm-1") <= rmsd(rows, "start_cm-1")
+
+
+def test_without_a_folder_the_results_go_to_one_named_after_the_problem(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["fit", "water", "--maxiter", "1"]) == 0
+    assert (tmp_path / "q2mm-accel-fit" / "water" / "result.json").exists()
+
+
+@pytest.mark.network
+def test_rh_enamide_is_fetched_and_fitted(tmp_path, capsys):
+    status, result, rows = fit(tmp_path, "rh-enamide", "--maxiter", "5")
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert "9 molecules, 182 parameters, 1021 frequencies" in printed
+    assert "15 of 1021" in printed and "15 of 182" in printed and "9 (R,R)-Me-BPE pro-S conformation 2" in printed
+    assert "Note: 99 bond terms have no parameter" in printed
+    assert len(rows) == 1021 and len(result["parameters"]) == 182 and len({row["molecule"] for row in rows}) == 9
+    assert result["rmsd_start"] == pytest.approx(188.15, abs=0.01)
+    assert result["rmsd_fitted"] < 0.6 * result["rmsd_start"]
+
+
+WRONG_USE = {
+    "an unknown problem": (["fit", "benzene"], ("invalid choice: 'benzene'", *PROBLEMS)),
+    "no problem": (["fit"], ("required: PROBLEM",)),
+    "no command": ([], ("required: COMMAND",)),
+    "an unknown form": (["fit", "water", "--form", "amber"], ("invalid choice: 'amber'", "mm3", "harmonic")),
+    "no iterations": (["fit", "water", "--maxiter", "0"], ("--maxiter", "must be at least 1, but is 0")),
+    "iterations in words": (["fit", "water", "--maxiter", "many"], ("--maxiter", "'many'")),
+    "a time in words": (["fit", "water", "--maxtime", "long"], ("--maxtime", "'long'")),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_USE, ids=str)
+def test_wrong_use_ends_with_status_2_and_says_what_is_allowed(fault, capsys):
+    arguments, words = WRONG_USE[fault]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert all(word in complaint for word in words), complaint
+
+
+def assert_one_line(capsys, *words):
+    """Standard error holds one line with these words."""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("q2mm-accel: ") and all(word in line for word in words), line
+
+
+def test_an_error_of_the_package_is_one_line_and_status_1(tmp_path, monkeypatch, capsys):
+    def failing(name, form):
+        raise DatasetError(f"{name} is damaged; reinstall q2mm_accel.")
+
+    monkeypatch.setattr(cli, "load_problem", failing)
+    assert cli.main(["fit", "water", "--output", str(tmp_path / "new")]) == 1
+    assert_one_line(capsys, "water is damaged; reinstall q2mm_accel.")
+
+
+def test_without_rich_the_command_to_install_it_is_printed(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    assert cli.main(["fit", "water"]) == 1
+    assert_one_line(capsys, "rich is not installed", "python -m pip install 'q2mm_accel[cli]'")
+
+
+def test_a_folder_that_cannot_be_made_is_reported_before_the_fit(tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setattr(cli, "load_problem", None)
+    assert cli.main(["fit", "water", "--output", str(tmp_path / "taken")]) == 1
+    assert_one_line(capsys, str(tmp_path / "taken"))

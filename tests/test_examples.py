@@ -1,0 +1,43 @@
+"""The scripts in examples/ run and say what they promise; importing the package imports no optional one."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "examples"
+NEEDS_PYSCF = {"generate_data.py"}
+EXPECTED = {
+    "migrate_from_q2mm.py": r"q2mm_accel  loss (\d+\.\d+)(?s:.*)the same loss at the start: True",
+    "fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
+}
+"""What a script must print; the number in brackets."""
+OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "jaxopt", "pyscf", "pandas")
+
+
+def run(*arguments, cwd):
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, encoding="utf-8", timeout=300)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in FOLDER.glob("*.py") if path.name not in NEEDS_PYSCF))
+def test_an_example_runs_and_prints_its_result(script, tmp_path):
+    finished = run("-X", "utf8", str(FOLDER / script), cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    print(finished.stdout)
+    found = re.search(EXPECTED.get(script, r"(\d+\.\d+)"), finished.stdout)
+    assert found, finished.stdout
+    assert 0.0 <= float(found[1]) < 1000.0
+
+
+def test_every_expectation_belongs_to_an_example():
+    assert {*EXPECTED, *NEEDS_PYSCF} <= {path.name for path in FOLDER.glob("*.py")}
+
+
+@pytest.mark.parametrize("module", ["q2mm_accel", "q2mm_accel.cli", "q2mm_accel.datasets.problems"])
+def test_importing_imports_no_optional_package(module, tmp_path):
+    code = f"import sys, {module}; print([name for name in {OPTIONAL} if name in sys.modules])"
+    finished = run("-c", code, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.strip() == "[]"
