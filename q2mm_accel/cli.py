@@ -73,7 +73,12 @@ def _fit(options: argparse.Namespace) -> None:
     )
     summary = _optimize(console, objective, options.maxiter, options.maxtime)
     _print(console, summary)
-    _write(folder, objective, summary)
+    try:
+        _write(folder, objective, summary)
+    except OSError as error:
+        raise OutputError(
+            f"the results cannot be written to {folder}: {error}. Choose another folder with --output."
+        ) from error
     console.print(f"Written to {folder}: forcefield.json, result.json, frequencies.csv")
 
 
@@ -91,7 +96,7 @@ def _console():
         from rich.console import Console
     except ImportError as error:
         raise MissingPackageError("rich is not installed; run: python -m pip install 'q2mm_accel[cli]'") from error
-    return Console(soft_wrap=True)
+    return Console(soft_wrap=True, markup=False)
 
 
 def _print(console, summary: FitSummary) -> None:

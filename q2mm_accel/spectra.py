@@ -33,6 +33,8 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
     require_float64()
     form_named(forcefield.form)
     systems, references = checked_systems(systems), ReferenceData()
+    if not systems:
+        return []
     for number, system in enumerate(systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
     problem = build_problem(systems, forcefield, tuple(references), np.ones(forcefield.n_parameters))

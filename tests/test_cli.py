@@ -113,6 +113,17 @@ def test_without_a_folder_the_results_go_to_one_named_after_the_problem(tmp_path
     assert (tmp_path / "q2mm-accel-fit" / "water" / "result.json").exists()
 
 
+def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path, capsys):
+    (tmp_path / "result.json").mkdir()
+    assert cli.main(["fit", "water", "--maxiter", "1", "--output", str(tmp_path)]) == 1
+    assert_one_line(capsys, "cannot be written", str(tmp_path), "--output")
+
+
+def test_brackets_in_the_name_of_the_folder_are_printed_as_they_are(tmp_path, capsys):
+    assert cli.main(["fit", "water", "--maxiter", "1", "--output", str(tmp_path / "[/red]")]) == 0
+    assert "[/red]" in capsys.readouterr().out
+
+
 @pytest.mark.network
 def test_rh_enamide_is_fetched_and_fitted(tmp_path, capsys):
     status, result, rows = fit(tmp_path, "rh-enamide", "--maxiter", "5")

@@ -8,7 +8,7 @@ import pytest
 import tolerances
 from helpers import evaluate
 
-from q2mm_accel import ForceField, Molecule, System, units
+from q2mm_accel import ForceField, Molecule, System, frequencies, units
 from q2mm_accel.datasets import SMALL, load_molecule, published_frequencies
 from q2mm_accel.model.initial import estimate_force_constants
 from q2mm_accel.model.typing import perceive
@@ -141,15 +141,19 @@ def test_the_spectrum_of_a_quantum_mechanical_hessian_is_the_same_in_every_syste
     np.testing.assert_allclose(frequencies[6:], expected[6:], rtol=tolerances.CLOSED_FORM)
 
 
+def test_no_systems_have_no_spectra():
+    assert frequencies([], ForceField(form="harmonic")) == []
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_the_published_frequencies_are_reproduced(name):
     molecule, published = load_molecule(name), published_frequencies(name)
-    frequencies = molecule.frequencies()
-    by_size = np.argsort(np.abs(frequencies))
-    rigid, vibrations = np.split(by_size, [len(frequencies) - len(published)])
+    computed = molecule.frequencies()
+    by_size = np.argsort(np.abs(computed))
+    rigid, vibrations = np.split(by_size, [len(computed) - len(published)])
     assert len(rigid) == (5 if name in ("hcn", "c2h2") else 6)
-    assert np.abs(frequencies[rigid]).max() < RIGID
-    deviation = np.abs(frequencies[np.sort(vibrations)] - published).max()
+    assert np.abs(computed[rigid]).max() < RIGID
+    deviation = np.abs(computed[np.sort(vibrations)] - published).max()
     print(f"{name}: {deviation:.1e} cm⁻¹, allowed {PUBLISHED:.0e}")
     assert deviation <= PUBLISHED
     assert np.count_nonzero(published < 0.0) == (name == "sn2_ts")

@@ -16,9 +16,6 @@ from q2mm_accel.kernel.potentials import Form, form_named
 from q2mm_accel.model.forcefield import BLOCKS
 from q2mm_accel.units import DEGREE
 
-_ZERO_SUPPLEMENT = 1e-12
-"""[rad] Below it (∂e/∂u) / u is replaced by its limit e''."""
-
 
 def parameter_blocks(problem: Problem, vector):
     """The force field's parameters by kind, shape (n_types, width) each, from the vector (n,)."""
@@ -54,17 +51,17 @@ def _angle_coefficients(potential, supplement, parameters, constants):
     """With u = π - θ and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, finite at a linear angle.
 
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
-    sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none.
+    sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
+    u and 0, which is e'' half-way there, up to terms in u².
     """
     force_constant, equilibrium = parameters[0], parameters[1] * DEGREE
     potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
     straight = math.pi - equilibrium
     value, first, second = derivatives(potential, straight - supplement)
-    _, kink = jax.jvp(potential, (straight,), (jnp.ones_like(straight),))
-    slope = jnp.where(supplement < NEARLY_LINEAR, kink, 0.0) - first
-    zero = supplement < _ZERO_SUPPLEMENT
-    ratio = jnp.where(zero, second, slope / jnp.where(zero, 1.0, supplement))
-    return value, slope, second - ratio, ratio
+    _, _, middle = derivatives(potential, straight - 0.5 * supplement)
+    linear = supplement < NEARLY_LINEAR
+    ratio = jnp.where(linear, middle, -first / jnp.where(linear, 1.0, supplement))
+    return value, ratio * supplement, second - ratio, ratio
 
 
 def _torsion_coefficients(potential, angle, parameters, constants):
