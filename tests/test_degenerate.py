@@ -1,27 +1,23 @@
-"""Geometries at which a coordinate or its derivatives break down: straight and closed angles, planar torsions, no distance.
+"""Straight and closed angles, where an angle or its derivatives break down.
 
 Covered: exactly linear molecules; angles from 179 degrees to within 1e-13 rad of linear, on both sides of the guard of
-`kernel/coordinates.py`, for an equilibrium of 180 degrees and others, both forms; angles near 0; torsions at 0, 90 and
-180 degrees and along nearly straight triples; errors and warnings; padded terms whose atoms coincide.
+`kernel/coordinates.py`, for an equilibrium of 180 degrees and others, both forms; angles near 0; errors and warnings.
 """
 
 import math
 import warnings
 
-import jax
 import numpy as np
 import pytest
 import tolerances
-from helpers import evaluate, evaluate_all, problem_of
+from helpers import evaluate, evaluate_all
 from oracles import exact
-from oracles.cases import FORMS, bent_hcn, carbon_dioxide, references_of_all_kinds, rotation, systems_with_all_terms
-from oracles.draws import chain
+from oracles.cases import FORMS, bent_hcn, carbon_dioxide, rotation
 from oracles.formulas import bond_angle, mp, mpf, term_energy
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearAngleWarning, TopologyError
-from q2mm_accel.kernel import residuals as kernel
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR, angle_pieces
 from q2mm_accel.model.perception import angles
 from q2mm_accel.model.typing import perceive
@@ -66,8 +62,11 @@ def test_an_exactly_linear_molecule_is_exact(name, form):
     evaluation = evaluate(system, forcefield)
     gradient = exact.to_array(exact.gradient(system, forcefield)).reshape(-1, 3)
     hessian = exact.to_array(exact.hessian(system, forcefield))
-    assert np.abs(evaluation.gradient - gradient).max() <= tolerances.FORCE * np.abs(gradient).max()
-    assert np.abs(evaluation.hessian - hessian).max() <= tolerances.HESSIAN * np.abs(hessian).max()
+    force_error = np.abs(evaluation.gradient - gradient).max() / np.abs(gradient).max()
+    hessian_error = np.abs(evaluation.hessian - hessian).max() / np.abs(hessian).max()
+    print(f"{name} {form}: force {force_error:.1e}, Hessian {hessian_error:.1e}")
+    assert force_error <= tolerances.FORCE
+    assert hessian_error <= tolerances.HESSIAN
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -118,7 +117,7 @@ def test_towards_a_linear_angle_forces_and_hessian_stay_exact_for_an_equilibrium
     assert hessians.max() <= tolerances.HESSIAN
     # on either side of the guard both formulas are good to rounding, so there is no step in the error
     assert forces.max() <= tolerances.CLOSED_FORM
-    assert hessians.max() <= tolerances.HESSIAN
+    assert hessians.max() <= tolerances.CLOSED_FORM
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -236,99 +235,3 @@ def test_angles_near_0_degrees_are_exact(form):
         hessian = exact.to_array(exact.hessian(system, forcefield))
         allowed = tolerances.HESSIAN + 4.0 * ROUNDING / math.radians(degrees)
         assert np.abs(evaluation.hessian - hessian).max() <= allowed * np.abs(hessian).max()
-
-
-def torsion_systems(dihedrals, inner=(109.0, 115.0)):
-    """H-C-C-H with dihedrals and inner angles in degrees, in random frames, each torsion with its own type."""
-    rng = np.random.default_rng(3)
-    points = [chain(rng, [1.1, 1.5, 1.2], list(np.radians(inner)), math.radians(dihedral)) for dihedral in dihedrals]
-    molecules = [Molecule("HCCH", each, check=False) for each in points]
-    return [
-        System(molecule, torsion_atoms=[(0, 1, 2, 3)], torsion_types=[number]) for number, molecule in enumerate(molecules)
-    ]
-
-
-@pytest.mark.parametrize("straight", [0, 1])
-@pytest.mark.parametrize("angle", [180.0, 179.95])
-def test_a_torsion_through_a_straight_angle_is_an_error(angle, straight):
-    inner = (angle, 110.0) if straight == 0 else (110.0, angle)
-    forcefield = ForceField(form="harmonic", torsion_force_constants=[1.0])
-    with pytest.raises(TopologyError, match=r"torsion 0 of the atoms \[0, 1, 2, 3\] passes through a straight angle"):
-        FusedObjective(torsion_systems([60.0], inner), forcefield, [Reference("energy", 0.0)])
-
-
-def assert_torsions_are_exact(systems, forcefield):
-    """Energies, forces and Hessians of torsions."""
-    for system, evaluation in zip(systems, evaluate_all(systems, forcefield), strict=True):
-        gradient = exact.to_array(exact.gradient(system, forcefield)).reshape(-1, 3)
-        hessian = exact.to_array(exact.hessian(system, forcefield))
-        # at an extremum there is no force; its scale is that of the Hessian, here per Å
-        scale = max(np.abs(gradient).max(), np.abs(hessian).max())
-        energy = float(exact.energy(system, forcefield))
-        assert abs(evaluation.energy - energy) <= tolerances.ENERGY * np.abs(forcefield.torsion_force_constants).max()
-        assert np.abs(evaluation.gradient - gradient).max() <= tolerances.FORCE * scale
-        assert np.abs(evaluation.hessian - hessian).max() <= tolerances.HESSIAN * np.abs(hessian).max()
-
-
-DIHEDRALS = (0.0, 90.0, -90.0, 180.0, -180.0, 179.9999999999, -179.9999999999, 1e-10, -1e-10, 60.0)
-
-
-@pytest.mark.parametrize("phase", [0.0, 180.0, 37.0])
-def test_torsions_are_exact_at_special_dihedrals_and_all_periodicities(phase):
-    cases = [(dihedral, periodicity) for periodicity in range(1, 7) for dihedral in DIHEDRALS]
-    dihedrals, periodicities = zip(*cases, strict=True)
-    forcefield = ForceField(
-        form="harmonic",
-        torsion_force_constants=np.full(len(cases), 1.7),
-        torsion_periodicities=periodicities,
-        torsion_phases=np.full(len(cases), phase),
-    )
-    assert_torsions_are_exact(torsion_systems(dihedrals), forcefield)
-
-
-def test_torsions_are_exact_along_nearly_straight_triples():
-    for inner in (170.0, 175.0, 179.0, 179.9):
-        forcefield = ForceField(form="harmonic", torsion_force_constants=[1.7] * 3, torsion_periodicities=[1, 2, 3])
-        assert_torsions_are_exact(torsion_systems([-170.0, 20.0, 100.0], (inner, 112.0)), forcefield)
-
-
-def planar_chain(offset):
-    """H-C-C-H in the xy plane, trans, the last atom `offset` [Å] above it."""
-    points = [[-0.5, 1.0, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [2.0, -1.0, offset]]
-    return System(Molecule("HCCH", points, check=False), torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0])
-
-
-@pytest.mark.parametrize("periodicity", range(1, 7))
-def test_energy_force_and_hessian_are_continuous_where_the_dihedral_jumps_from_180_to_minus_180(periodicity):
-    forcefield = ForceField(
-        form="harmonic",
-        torsion_force_constants=[1.7],
-        torsion_periodicities=[periodicity],
-        torsion_phases=[40.0],
-    )
-    tiny = 1e-15
-    below, above = evaluate_all([planar_chain(-tiny), planar_chain(tiny)], forcefield)
-    scale = np.abs(below.hessian).max()
-    # derivatives of n times the energy's grow as n per Å of displacement
-    assert abs(below.energy - above.energy) <= 10.0 * periodicity * scale * tiny
-    assert np.abs(below.gradient - above.gradient).max() <= 10.0 * periodicity * scale * tiny
-    assert np.abs(below.hessian - above.hessian).max() <= 100.0 * periodicity * scale * tiny
-
-
-def test_padded_terms_and_pairs_without_any_distance_leave_no_trace():
-    systems, forcefield = systems_with_all_terms("mm3")
-    references = list(references_of_all_kinds(systems))
-    systems = [*systems, *[systems[0]] * 12]
-    plan = [[0, *range(5, 17)], [1, 2, 3, 4]]
-    evaluation = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
-    results = [
-        evaluation(problem_of(systems, forcefield, references, plan=plan, fill=fill), forcefield.parameters)
-        for fill in (0.0, 1e30, np.nan)
-    ]
-    problem = problem_of(systems, forcefield, references, plan=plan, fill=0.0)
-    assert any(not np.all(terms.present) for terms in problem.terms.values()), "no term is padded"
-    assert any(np.any((bucket.pairs.distance == 0.0) & ~bucket.pairs.present) for bucket in problem.buckets)
-    assert np.isfinite(results[0][0])
-    for loss, gradient in results[1:]:
-        assert float(loss) == float(results[0][0])
-        np.testing.assert_array_equal(gradient, results[0][1])

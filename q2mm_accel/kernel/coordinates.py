@@ -9,8 +9,9 @@ An angle θ is described by its supplement u = π - θ, and instead of ∂²u th
 
 import numpy as np
 
-NEARLY_LINEAR = 1e-6
-"""Supplements [rad] below this count as linear: ∂u has no defined direction at coordinates of float64."""
+NEARLY_LINEAR = 1e-3
+"""Supplements [rad] below this count as linear. At 0.06 degrees the kink of an angle with another equilibrium than 180
+degrees would make the Hessian vary without bound, as it would in an optimised geometry that is linear but for rounding."""
 
 _SERIES_LIMIT = 0.01
 """tan² u up to which u is computed from the series of arctan; nine terms leave less than 1e-17."""

@@ -16,6 +16,8 @@ from q2mm_accel.kernel.potentials import Form, form_named
 from q2mm_accel.model.forcefield import BLOCKS
 from q2mm_accel.units import DEGREE
 
+_GAUSS_NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
+
 
 def parameter_blocks(problem: Problem, vector):
     """The force field's parameters by kind, shape (n_types, width) each, from the vector (n,)."""
@@ -52,15 +54,15 @@ def _angle_coefficients(potential, supplement, parameters, constants):
 
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
-    u and 0, which is e'' half-way there, up to terms in u².
+    u and 0, by Gauss' rule with two nodes, good to terms in u⁴.
     """
     force_constant, equilibrium = parameters[0], parameters[1] * DEGREE
     potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
-    straight = math.pi - equilibrium
+    straight = (180.0 - parameters[1]) * DEGREE
     value, first, second = derivatives(potential, straight - supplement)
-    _, _, middle = derivatives(potential, straight - 0.5 * supplement)
+    mean = sum(0.5 * derivatives(potential, straight - node * supplement)[2] for node in _GAUSS_NODES)
     linear = supplement < NEARLY_LINEAR
-    ratio = jnp.where(linear, middle, -first / jnp.where(linear, 1.0, supplement))
+    ratio = jnp.where(linear, mean, -first / jnp.where(linear, 1.0, supplement))
     return value, ratio * supplement, second - ratio, ratio
 
 

@@ -139,7 +139,7 @@ def _check_angles(system: System, equilibria: np.ndarray) -> None:
             f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
             "it has no derivative. Remove the term or check the coordinates."
         )
-    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (equilibria != 180.0)):
+    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - equilibria > np.degrees(NEARLY_LINEAR))):
         warnings.warn(
             f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
             f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
