@@ -56,11 +56,12 @@ def _angle_coefficients(potential, supplement, parameters, constants):
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
     u and 0, by Gauss' rule with two nodes, good to terms in u⁴.
     """
-    force_constant, equilibrium = parameters[0], parameters[1] * DEGREE
+    force_constant, equilibrium = parameters[0][None], parameters[1][None] * DEGREE
     potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
-    straight = (180.0 - parameters[1]) * DEGREE
-    value, first, second = derivatives(potential, straight - supplement)
-    mean = sum(0.5 * derivatives(potential, straight - node * supplement)[2] for node in _GAUSS_NODES)
+    straight = (180.0 - parameters[1][None]) * DEGREE
+    nodes = jnp.array([1.0, *_GAUSS_NODES], dtype=supplement.dtype)[:, None]
+    values, firsts, seconds = derivatives(potential, straight - nodes * supplement[None])
+    value, first, second, mean = values[0], firsts[0], seconds[0], 0.5 * (seconds[1] + seconds[2])
     linear = supplement < NEARLY_LINEAR
     ratio = jnp.where(linear, mean, -first / jnp.where(linear, 1.0, supplement))
     return value, ratio * supplement, second - ratio, ratio
