@@ -155,7 +155,7 @@ def torsion_curvature(system, forcefield):
     ]
 
 
-@pytest.mark.parametrize("stretch", [0.0, 0.02], ids=["all at once", "off equilibrium"])
+@pytest.mark.parametrize("stretch", [0.0, -0.0005], ids=["all at once", "off equilibrium"])
 def test_loss_and_gradient_survive_an_eigenvalue_that_passes_through_0(stretch):
     # Weyl: an eigenvalue moves by at most the norm of the change A; |√a - √b| <= √|a - b|, and √2 as much across 0
     system, forcefield, references, place = torsion_path(stretch)
@@ -171,8 +171,8 @@ def test_loss_and_gradient_survive_an_eigenvalue_that_passes_through_0(stretch):
         slopes.append(gradient[place])
         computed.append(objective.predictions(x))
     computed, values = np.array(computed), np.array([reference.value for reference in references])
-    signs = np.sign(computed[0]) * np.sign(computed[-1])
-    assert np.any(signs < 0.0), "no eigenvalue changed its sign"
+    imaginary = (computed < -10.0).sum(axis=1)
+    assert imaginary[0] > imaginary[-1], "no eigenvalue passed through 0"
 
     rounding = MODES * ROUNDING * norm
     largest = FREQUENCY_FACTOR * np.sqrt(2.0 * (per_constant * (PATH[1] - PATH[0]) + rounding))
