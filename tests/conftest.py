@@ -1,4 +1,4 @@
-"""JAX for tests: CPU, float64, one thread per worker, no silent promotion of types or ranks, caught leaks as errors."""
+"""JAX for tests: CPU, float64, one thread per worker, no silent promotion of types or ranks."""
 
 import os
 

@@ -5,7 +5,7 @@ digits that q2mm uses. Covalent radii [Å]: Cordero et al., Dalton Trans. 2008, 
 low-spin values); elements beyond curium have none.
 """
 
-# symbol, mass of the most abundant isotope [u], covalent radius [Å]; the row number is the atomic number
+# symbol, mass of the most abundant isotope [u], covalent radius [Å], in the order of the atomic numbers
 _TABLE = """
 H 1.007825032 0.31
 He 4.002603250 0.28
@@ -113,26 +113,7 @@ Lr 262.109692000 -
 """
 
 _ROWS = [line.split() for line in _TABLE.strip().splitlines()]
-SYMBOLS = tuple(row[0] for row in _ROWS)
-"""Element symbols in the order of their atomic numbers."""
 MASSES = {symbol: float(mass) for symbol, mass, _ in _ROWS}
 """Symbol -> mass of the most abundant isotope [u]."""
 COVALENT_RADII = {symbol: float(radius) for symbol, _, radius in _ROWS if radius != "-"}
 """Symbol -> single-bond covalent radius [Å]."""
-
-
-def symbol_of(atomic_number: int) -> str:
-    """The symbol of an element.
-
-    Args:
-        atomic_number: 1 (hydrogen) to 103 (lawrencium).
-
-    Returns:
-        The element's symbol.
-
-    Raises:
-        KeyError: no such element in the table.
-    """
-    if not 1 <= atomic_number <= len(SYMBOLS):
-        raise KeyError(f"no element with atomic number {atomic_number}; the table has 1 to {len(SYMBOLS)}")
-    return SYMBOLS[atomic_number - 1]
