@@ -7,6 +7,7 @@ import numpy as np
 
 from q2mm_accel import ForceField, Reference, System
 from q2mm_accel.kernel import hessian as kernel
+from q2mm_accel.kernel.parameters import blocks, expand
 from q2mm_accel.kernel.problem import build_problem
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
@@ -23,9 +24,9 @@ class Evaluation:
 
 @jax.jit
 def _evaluated(problem, vector):
-    blocks = kernel.parameter_blocks(problem, vector)
+    by_kind = blocks(problem, expand(problem, vector))
     functions = (kernel.energies, kernel.gradients, kernel.hessians)
-    return tuple(function(problem, blocks)[0] for function in functions)
+    return tuple(function(problem, by_kind)[0] for function in functions)
 
 
 def problem_of(systems, forcefield: ForceField, references=None, **options):

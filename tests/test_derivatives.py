@@ -18,7 +18,7 @@ from oracles.cases import references_of_all_kinds, systems_with_all_terms
 
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import hessian, potentials, residuals, spectrum
+from q2mm_accel.kernel import hessian, parameters, potentials, residuals, spectrum
 
 # two molecules have not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -118,8 +118,8 @@ def of_scaled_parameters(*functions, blocks):
     problem, x, scale = case()
 
     def together(vector):
-        parameters = hessian.parameter_blocks(problem, vector * scale) if blocks else vector * scale
-        return [function(problem, parameters) for function in functions]
+        values = parameters.blocks(problem, parameters.expand(problem, vector * scale)) if blocks else vector * scale
+        return [function(problem, values) for function in functions]
 
     return jax.jit(together), x
 

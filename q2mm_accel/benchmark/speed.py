@@ -16,7 +16,8 @@ from q2mm_accel.benchmark.baseline import baseline
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
-from q2mm_accel.kernel.hessian import hessians, parameter_blocks
+from q2mm_accel.kernel.hessian import hessians
+from q2mm_accel.kernel.parameters import blocks, expand
 from q2mm_accel.kernel.spectrum import mass_weighted
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.threads import exclusive_eigh
@@ -69,8 +70,8 @@ def _floor(objective: FusedObjective) -> dict[str, Callable]:
     problem = objective.problem
 
     def matrices(vector):
-        blocks = parameter_blocks(problem, vector)
-        found = hessians(problem, blocks)
+        by_kind = blocks(problem, expand(problem, vector))
+        found = hessians(problem, by_kind)
         return [mass_weighted(b, m * KCALMOLA2_TO_HESSIAN_AU) for b, m in zip(problem.buckets, found, strict=True)]
 
     batches = jax.jit(matrices)(objective.x0)

@@ -13,21 +13,9 @@ import jax.numpy as jnp
 from q2mm_accel.kernel.arrays import Bucket, Pairs, Problem, Terms
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.potentials import Form, form_named
-from q2mm_accel.model.forcefield import BLOCKS
 from q2mm_accel.units import DEGREE
 
 _GAUSS_NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
-
-
-def parameter_blocks(problem: Problem, vector):
-    """The force field's parameters by kind, shape (n_types, width) each, from the vector (n,)."""
-    parameters = vector * problem.parameter_scale
-    blocks, start = {}, 0
-    for kind, count in problem.n_types:
-        stop = start + count * len(BLOCKS[kind])
-        blocks[kind] = parameters[start:stop].reshape(count, len(BLOCKS[kind]))
-        start = stop
-    return blocks
 
 
 def derivatives(function, coordinate):

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.arrays import Problem
-from q2mm_accel.kernel.hessian import energies, hessians, parameter_blocks
+from q2mm_accel.kernel.hessian import energies, hessians
+from q2mm_accel.kernel.parameters import blocks, expand
 from q2mm_accel.kernel.spectrum import eigenvalues, frequency, mass_weighted
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
-def _outputs(problem: Problem, blocks):
-    """What the references read, flat, bucket by bucket.
+def outputs(problem: Problem, parameters):
+    """What the references read, flat, bucket by bucket, from all parameters of the force field.
 
     Of each bucket, as far as its `outputs` name them: energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and
     eigenmatrices [hartree/bohr²].
@@ -19,9 +20,10 @@ def _outputs(problem: Problem, blocks):
     dependency, the addition of 0 times an eigenvalue.
     """
     needed = {output for bucket in problem.buckets for output in bucket.outputs}
-    total = energies(problem, blocks) if "energy" in needed else []
-    matrices = hessians(problem, blocks) if needed - {"energy"} else []
-    results, after = [], jnp.zeros((), blocks["bond"].dtype)
+    by_kind = blocks(problem, parameters)
+    total = energies(problem, by_kind) if "energy" in needed else []
+    matrices = hessians(problem, by_kind) if needed - {"energy"} else []
+    results, after = [], jnp.zeros((), parameters.dtype)
     for number, bucket in enumerate(problem.buckets):
         if "energy" in bucket.outputs:
             results.append(total[number])
@@ -38,11 +40,10 @@ def _outputs(problem: Problem, blocks):
     return jnp.concatenate([result.reshape(-1) for result in results])
 
 
-def predictions(problem: Problem, vector):
-    """What the force field gives for every reference, (R,), in the references' units; 0 where padded."""
+def compared(problem: Problem, computed):
+    """What the force field gives for every reference, (R,), in the references' units, from `outputs`; 0 where padded."""
     references = problem.references
-    outputs = _outputs(problem, parameter_blocks(problem, vector))
-    computed = outputs[jnp.where(references.present, references.source, 0)]
+    computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
     computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
     if references.n_groups:
@@ -63,11 +64,22 @@ def _offsets(references, computed):
     return jnp.where(relative, sums[group], 0.0)
 
 
-def residuals(problem: Problem, vector):
-    """Weight (reference - computed), (R,); 0 where padded."""
+def finish(problem: Problem, computed, parameters):
+    """Weight (reference - computed), (R,), from `outputs` and all parameters of the force field; 0 where padded."""
     references = problem.references
-    difference = jnp.where(references.present, references.value, 0.0) - predictions(problem, vector)
+    difference = jnp.where(references.present, references.value, 0.0) - compared(problem, computed)
     return jnp.where(references.present, references.weight, 0.0) * difference
+
+
+def predictions(problem: Problem, vector):
+    """What the force field gives for every reference at a vector (n,): (R,), in the references' units; 0 where padded."""
+    return compared(problem, outputs(problem, expand(problem, vector)))
+
+
+def residuals(problem: Problem, vector):
+    """Weight (reference - computed) at a vector (n,): (R,); 0 where padded."""
+    parameters = expand(problem, vector)
+    return finish(problem, outputs(problem, parameters), parameters)
 
 
 def loss(problem: Problem, vector):

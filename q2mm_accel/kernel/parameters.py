@@ -1,0 +1,19 @@
+"""From the vector an optimizer sees to the force field's parameters."""
+
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.model.forcefield import BLOCKS
+
+
+def expand(problem: Problem, vector):
+    """All parameters of the force field, (n_parameters,), from the vector (n,)."""
+    return vector * problem.parameter_scale
+
+
+def blocks(problem: Problem, parameters):
+    """The parameters (n_parameters,) by kind, shape (n_types, width) each."""
+    found, start = {}, 0
+    for kind, count in problem.n_types:
+        stop = start + count * len(BLOCKS[kind])
+        found[kind] = parameters[start:stop].reshape(count, len(BLOCKS[kind]))
+        start = stop
+    return found
