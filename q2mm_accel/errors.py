@@ -41,6 +41,18 @@ class NonFiniteError(Q2MMAccelError, ArithmeticError):
     """The loss or its gradient is not finite at a parameter vector."""
 
 
+class OptionError(Q2MMAccelError, ValueError):
+    """An option of a solver or objective is unknown or has a value it cannot have."""
+
+
+class SolverError(Q2MMAccelError, RuntimeError):
+    """A solver broke a promise: it returned a point outside the bounds."""
+
+
+class CheckpointError(Q2MMAccelError, RuntimeError):
+    """A checkpoint is damaged, or belongs to another problem or version."""
+
+
 class PrecisionError(Q2MMAccelError, RuntimeError):
     """JAX is not configured for the precision that was asked for."""
 
@@ -71,6 +83,14 @@ class LinearAngleWarning(Q2MMAccelWarning):
 
 class UnusedParameterWarning(Q2MMAccelWarning):
     """No term of any molecule uses a parameter: it cannot be fitted."""
+
+
+class BoundsWarning(Q2MMAccelWarning):
+    """The bounds of a parameter that depends on several others cannot be kept."""
+
+
+class CheckpointWarning(Q2MMAccelWarning):
+    """A checkpoint could not be written; the fit goes on, and the last one stays."""
 
 
 class UnmatchedTermWarning(Q2MMAccelWarning):
