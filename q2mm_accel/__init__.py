@@ -7,8 +7,10 @@ and its exact gradient.
 from q2mm_accel.kernel.potentials import register_form
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.priors import Prior
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
+from q2mm_accel.model.ties import Tie
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.spectra import frequencies
 
@@ -16,9 +18,11 @@ __all__ = [
     "ForceField",
     "FusedObjective",
     "Molecule",
+    "Prior",
     "Reference",
     "ReferenceData",
     "System",
+    "Tie",
     "frequencies",
     "register_form",
 ]

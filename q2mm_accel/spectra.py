@@ -37,7 +37,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
         return []
     for number, system in enumerate(systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    problem = build_problem(systems, forcefield, tuple(references), np.ones(forcefield.n_parameters))
+    problem = build_problem(systems, forcefield, tuple(references))
     with exclusive_eigh():
         values = np.array(predictions(problem, forcefield.parameters))
     ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])

@@ -32,7 +32,7 @@ def _evaluated(problem, vector):
 def problem_of(systems, forcefield: ForceField, references=None, **options):
     """The arrays of a problem; every energy is a reference unless others are given."""
     references = references or [Reference("energy", 0.0, system=number) for number in range(len(systems))]
-    return build_problem(systems, forcefield, references, np.ones(forcefield.n_parameters), **options)
+    return build_problem(systems, forcefield, references, **options)
 
 
 def evaluate_all(systems: list[System], forcefield: ForceField) -> list[Evaluation]:

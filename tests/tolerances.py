@@ -65,3 +65,6 @@ SAME_MINIMUM = 1e-8
 
 CHECK_GRAD = 1e-5
 """Central differences of float64 values, relative to the gradient's norm."""
+
+SHAPED = 1e-12
+"""Relative, and absolute below 1, for residuals of robust losses and their derivatives: pieces that meet. Expected 1e-14."""

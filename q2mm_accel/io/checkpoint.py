@@ -202,21 +202,32 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
 class Checkpointer:
     """Writes checkpoints during a fit, at most one per interval. A failing write is a warning, and the fit goes on."""
 
-    def __init__(self, path: str | os.PathLike, every: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        every: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        replaces: str | None = None,
+    ) -> None:
         """Check that checkpoints can be written; the first interval starts now.
 
         Args:
-            path: the file; one that exists is replaced.
+            path: the file.
             every: interval between two checkpoints [s], from 0.
             clock: the time [s].
+            replaces: the fingerprint that a file at this path must have to be replaced; None replaces any.
 
         Raises:
             OutputError: no file can be written there.
             OptionError: `every` is negative or no number.
+            CheckpointError: the file exists and must not be replaced.
         """
         if not isinstance(every, Real) or not every >= 0:
             raise OptionError(f"every is {every!r}; the interval between checkpoints is a number of seconds from 0.")
         check_writable(path)
+        if replaces is not None and Path(path).exists():
+            load_checkpoint(path, replaces)
         self.path = Path(path).absolute()
         self.every = every
         self._clock = clock

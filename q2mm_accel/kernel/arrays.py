@@ -100,6 +100,34 @@ class References:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Expansion:
+    """All parameters from the vector an optimizer sees: offset + Σ_k coefficients[:, k] vector[columns[:, k]]."""
+
+    offset: Array
+    """(n_parameters,) in the force field's units: frozen values and constants of ties."""
+    columns: Array
+    """(n_parameters, K) elements of the vector."""
+    coefficients: Array
+    """(n_parameters, K) in the force field's units; 0 where padded."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Priors:
+    """Further residuals weight (center - parameter), P rows padded from the real ones; there may be none."""
+
+    present: Array
+    """(P,) whether the row is real."""
+    parameter: Array
+    """(P,) number of the parameter."""
+    center: Array
+    """(P,) in the force field's units."""
+    weight: Array
+    """(P,) in the inverse of these units."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Problem:
     """Everything the loss depends on, but the parameters."""
 
@@ -107,8 +135,12 @@ class Problem:
     """By kind, those that occur."""
     buckets: tuple[Bucket, ...]
     references: References
-    parameter_scale: Array
-    """(n,) units of the parameter vector: force-field parameter = scale times vector element."""
+    expansion: Expansion
+    priors: Priors
+    f_scale: Array
+    """() deviation, times its weight, from which on a robust loss counts a reference less."""
+    loss: str = _static()
+    """Name of the loss of references, "linear" for the sum of squares."""
     form: str = _static()
     """Name of the functional form."""
     n_types: tuple[tuple[str, int], ...] = _static()

@@ -73,10 +73,19 @@ _COEFFICIENTS = {
 
 def term_coefficients(form: Form, kind: str, terms: Terms, block):
     """Energy, and the factors of ∂q in the gradient and of ∂q ∂qᵀ and ∂²q in the Hessian, (T,) each, 0 where padded."""
+    return coefficients_of_terms(form, kind, terms, term_parameters(terms, block))
+
+
+def term_parameters(terms: Terms, block):
+    """The parameters of each term, (width, T)."""
+    types = jnp.where(terms.present, terms.types, 0)
+    return jnp.stack([block[:, column][types] for column in range(block.shape[1])])
+
+
+def coefficients_of_terms(form: Form, kind: str, terms: Terms, parameters):
+    """`term_coefficients` from the terms' own parameters (width, T)."""
     coordinate = jnp.where(terms.present, terms.coordinate, 1.0)
     constants = tuple(jnp.where(terms.present, constant, 1.0) for constant in terms.constants)
-    types = jnp.where(terms.present, terms.types, 0)
-    parameters = tuple(block[:, column][types] for column in range(block.shape[1]))
     coefficients = _COEFFICIENTS[kind](getattr(form, kind), coordinate, parameters, constants)
     return tuple(jnp.where(terms.present, coefficient, 0.0) for coefficient in coefficients)
 
@@ -87,11 +96,32 @@ def pair_coefficients(form: Form, buckets: tuple[Bucket, ...], block):
     Returns:
         For each bucket three arrays (M, N, N), or None where no two atoms interact.
     """
+    atoms = atom_parameters(buckets, block)
+    return coefficients_of_pairs(form, buckets, atoms, atoms)
+
+
+def atom_parameters(buckets: tuple[Bucket, ...], block):
+    """Van der Waals radius and ε of each bucket's atoms, (2, M, N), 1 where padded; None where no two atoms interact."""
+    results = []
+    for pairs in (bucket.pairs for bucket in buckets):
+        if pairs is None:
+            results.append(None)
+            continue
+        types = jnp.where(pairs.atom_present, pairs.types, 0)
+        results.append(jnp.stack([jnp.where(pairs.atom_present, block[:, column][types], 1.0) for column in range(2)]))
+    return results
+
+
+def coefficients_of_pairs(form: Form, buckets: tuple[Bucket, ...], first, second):
+    """`pair_coefficients` from the `atom_parameters` of the pairs' first and second atoms."""
     shapes = [None if bucket.pairs is None else bucket.pairs.present.shape for bucket in buckets]
-    pairs = [bucket.pairs for bucket in buckets if bucket.pairs is not None]
-    if not pairs:
+    columns = [
+        _combined(form, bucket.pairs, *atoms)
+        for bucket, *atoms in zip(buckets, first, second, strict=True)
+        if bucket.pairs is not None
+    ]
+    if not columns:
         return shapes
-    columns = [_combined(form, pair, block[:, 0], _root(block[:, 1])) for pair in pairs]
     present, distance, radius, epsilon = (
         jnp.concatenate([c.reshape(-1) for c in column]) for column in zip(*columns, strict=True)
     )
@@ -112,13 +142,11 @@ def _root(values):
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, values)))
 
 
-def _combined(form: Form, pairs: Pairs, radii, root_epsilons):
+def _combined(form: Form, pairs: Pairs, first, second):
     """Whether a pair interacts, its distance, combined radius and ε, (M, N, N) each."""
-    types = jnp.where(pairs.atom_present, pairs.types, 0)
-    radius = jnp.where(pairs.atom_present, radii[types], 1.0)
-    root_epsilon = jnp.where(pairs.atom_present, root_epsilons[types], 1.0)
-    combined = form.combine_radii(radius[:, :, None], radius[:, None, :])
-    return pairs.present, pairs.distance, combined, root_epsilon[:, :, None] * root_epsilon[:, None, :]
+    radius = form.combine_radii(first[0, :, :, None], second[0, :, None, :])
+    epsilon = _root(first[1])[:, :, None] * _root(second[1])[:, None, :]
+    return pairs.present, pairs.distance, radius, epsilon
 
 
 def energies(problem: Problem, blocks):
@@ -159,26 +187,30 @@ def gradients(problem: Problem, blocks):
     return results
 
 
-def _bonded_updates(form: Form, kind: str, terms: Terms, block):
-    """Places in the flat buffer and second derivatives of all terms of a kind, (T (3k)²,) each."""
+def term_updates(terms: Terms, along, curved):
+    """Places in the flat buffer and second derivatives of all terms, (T, 3k, 3k) each, from two `term_coefficients`."""
     present = terms.present[:, None]
     first = jnp.where(present, terms.first, 0.0)
     second = jnp.where(present[:, :, None], terms.second, 0.0)
-    _, _, along, curved = term_coefficients(form, kind, terms, block)
     values = along[:, None, None] * (first[:, :, None] * first[:, None, :]) + curved[:, None, None] * second
     rows, columns = jnp.where(present, terms.rows, 0), jnp.where(present, terms.columns, 0)
-    return (rows[:, :, None] + columns[:, None, :]).reshape(-1), values.reshape(-1)
+    return rows[:, :, None] + columns[:, None, :], values
 
 
-def _pairwise(pairs: Pairs, slope, curvature):
-    """Second derivatives of all pair energies, (M, 3, N, 3, N)."""
-    n_atoms = pairs.types.shape[1]
+def pair_blocks(pairs: Pairs, slope, curvature):
+    """Second derivatives of each pair's energy by the distance vector of its atoms, (M, 3, 3, N, N)."""
     distance = jnp.where(pairs.present, pairs.distance, 1.0)
     direction = jnp.where(pairs.present[:, None], pairs.direction, 0.0)
     across = slope / distance
     along = (curvature - across)[:, None] * direction
-    axes, atoms = jnp.eye(3, dtype=across.dtype), jnp.eye(n_atoms, dtype=across.dtype)
-    blocks = along[:, :, None] * direction[:, None, :] + axes[None, :, :, None, None] * across[:, None, None]
+    axes = jnp.eye(3, dtype=across.dtype)
+    return along[:, :, None] * direction[:, None, :] + axes[None, :, :, None, None] * across[:, None, None]
+
+
+def pairwise(pairs: Pairs, slope, curvature):
+    """Second derivatives of all pair energies, (M, 3, N, 3, N)."""
+    blocks = pair_blocks(pairs, slope, curvature)
+    atoms = jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
     diagonal = atoms[None, None, None] * blocks.sum(axis=4)[..., None]
     return (diagonal - blocks).transpose(0, 1, 3, 2, 4)
 
@@ -187,17 +219,19 @@ def hessians(problem: Problem, blocks):
     """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
     form = form_named(problem.form)
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in problem.buckets]
-    updates = [_bonded_updates(form, kind, terms, blocks[kind]) for kind, terms in problem.terms.items()]
+    updates = [
+        term_updates(terms, *term_coefficients(form, kind, terms, blocks[kind])[2:]) for kind, terms in problem.terms.items()
+    ]
     buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
     if updates:
-        places, values = (jnp.concatenate(parts) for parts in zip(*updates, strict=True))
+        places, values = (jnp.concatenate([part.reshape(-1) for part in parts]) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)
     results, start = [], 0
     coefficients = pair_coefficients(form, problem.buckets, blocks["vdw"])
     for shape, bucket, pairs in zip(shapes, problem.buckets, coefficients, strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
-            result = result + _pairwise(bucket.pairs, pairs[1], pairs[2]).reshape(shape)
+            result = result + pairwise(bucket.pairs, pairs[1], pairs[2]).reshape(shape)
         results.append(result)
         start += math.prod(shape)
     return results

@@ -73,6 +73,7 @@ def outputs_of(references: Sequence[Reference], systems: Sequence[int]) -> tuple
 
 def build_references(
     references: Sequence[Reference],
+    weights: np.ndarray,
     slots: Sequence[Slot],
     bucket_shapes: Sequence[tuple[int, int, tuple[str, ...]]],
     fill=0,
@@ -81,6 +82,7 @@ def build_references(
 
     Args:
         references: those with weight, in the user's order.
+        weights: shape (R,), theirs, or balanced ones.
         slots: by system.
         bucket_shapes: by bucket, (molecules, atoms, outputs).
         fill: what padded entries hold; it never matters.
@@ -105,7 +107,7 @@ def build_references(
     return References(
         present=column((True for _ in references), bool, False),
         value=column((reference.value for reference in references), np.float64, fill),
-        weight=column((reference.weight for reference in references), np.float64, fill),
+        weight=column(weights, np.float64, fill),
         source=column((_source(r, slots[r.system], starts) for r in references), np.int64, 0),
         is_frequency=column((r.kind == "frequency" for r in references), bool, False),
         group=column(

@@ -1,12 +1,17 @@
 """From the vector an optimizer sees to the force field's parameters."""
 
+import jax.numpy as jnp
+
 from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.model.forcefield import BLOCKS
 
 
 def expand(problem: Problem, vector):
     """All parameters of the force field, (n_parameters,), from the vector (n,)."""
-    return vector * problem.parameter_scale
+    expansion = problem.expansion
+    present = expansion.coefficients != 0.0
+    elements = vector[jnp.where(present, expansion.columns, 0)]
+    return expansion.offset + jnp.where(present, expansion.coefficients * elements, 0.0).sum(axis=1)
 
 
 def blocks(problem: Problem, parameters):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from q2mm_accel.errors import LinearAngleWarning, TopologyError, UnusedParameterWarning
-from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.arrays import Expansion, Priors, Problem
 from q2mm_accel.kernel.batching import (
     build_bucket,
     build_terms,
@@ -18,7 +18,9 @@ from q2mm_accel.kernel.batching import (
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.lookup import build_references, outputs_of
 from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.priors import NO_ROWS, PriorRows
 from q2mm_accel.model.references import Reference
+from q2mm_accel.model.space import ParameterSpace, parameter_space
 from q2mm_accel.model.system import TERM_WIDTHS, System
 
 _PARALLEL = 1e-3
@@ -29,7 +31,12 @@ def build_problem(
     systems: Sequence[System],
     forcefield: ForceField,
     references: Sequence[Reference],
-    parameter_scale: np.ndarray,
+    *,
+    space: ParameterSpace | None = None,
+    weights: np.ndarray | None = None,
+    priors: PriorRows | None = None,
+    loss: str = "linear",
+    f_scale: float = 1.0,
     plan: Sequence[Sequence[int]] | None = None,
     fill=0,
 ) -> Problem:
@@ -39,7 +46,11 @@ def build_problem(
         systems: the molecules with their terms.
         forcefield: the force field.
         references: those with weight, checked.
-        parameter_scale: shape (n_parameters,).
+        space: what the vector of the problem is; by default all parameters, in the force field's units.
+        weights: shape (R,); the references' own by default.
+        priors: further residuals; none by default.
+        loss: name of the loss of references, one of `robust.NAMES`.
+        f_scale: where it begins to count them less.
         plan: the systems of each bucket; by default that of `plan_buckets`.
         fill: what padded floating-point entries hold; it never matters.
 
@@ -53,6 +64,8 @@ def build_problem(
     for system in systems:
         _check_angles(system, forcefield.angle_values[system.angle_types])
         _check_torsions(system)
+    space = parameter_space(forcefield) if space is None else space
+    weights = np.array([reference.weight for reference in references]) if weights is None else weights
     pieces = pieces_by_kind(systems)
     sizes = [system.molecule.n_atoms for system in systems]
     plan = plan or plan_buckets(sizes)
@@ -69,10 +82,23 @@ def build_problem(
             if len(pieces[kind][0])
         },
         buckets=tuple(buckets),
-        references=build_references(references, slots, shapes, fill),
-        parameter_scale=parameter_scale,
+        references=build_references(references, weights, slots, shapes, fill),
+        expansion=Expansion(space.offset, space.columns, space.coefficients),
+        priors=_padded(NO_ROWS if priors is None else priors, fill),
+        f_scale=np.array(f_scale, dtype=np.float64),
+        loss=loss,
         form=forcefield.form,
         n_types=tuple((kind, forcefield.n_types(kind)) for kind in BLOCKS),
+    )
+
+
+def _padded(rows: PriorRows, fill) -> Priors:
+    count, padding = len(rows.weight), quantised(len(rows.weight)) - len(rows.weight)
+    return Priors(
+        present=np.arange(count + padding) < count,
+        parameter=np.pad(rows.parameter, (0, padding)),
+        center=np.pad(rows.center, (0, padding), constant_values=fill),
+        weight=np.pad(rows.weight, (0, padding), constant_values=fill),
     )
 
 
@@ -106,29 +132,35 @@ def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
                 )
 
 
-def warn_unused(systems: Sequence[System], forcefield: ForceField) -> None:
-    """Warn of parameters that no term uses: a fit leaves them where they are.
+def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
+    """Warn of free parameters that no term uses, nor anything tied to them: a fit leaves them where they are.
 
     Warns:
         UnusedParameterWarning: there are some; the message names the first.
     """
-    unused, start = [], 0
-    for kind, names in BLOCKS.items():
-        count, width = forcefield.n_types(kind), len(names)
-        used = np.zeros(count, dtype=bool)
-        for system in systems:
-            types = system.vdw_types[np.unique(system.vdw_pairs)] if kind == "vdw" else system.terms(kind)[1]
-            used[types] = True
-        block = forcefield.labels[start : start + width * count]
-        unused += [label for label, real in zip(block, np.repeat(used, width), strict=True) if not real]
-        start += width * count
+    depends = _used(systems, space.forcefield)[:, None] & (space.coefficients != 0.0)
+    used = np.zeros(len(space.free), dtype=bool)
+    used[space.columns[depends]] = True
+    unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
         warnings.warn(
-            f"{len(unused)} of {forcefield.n_parameters} parameters occur in no term, so the loss does not depend on them: "
+            f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
             f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
             stacklevel=3,
         )
+
+
+def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
+    """Whether a term uses the parameter, (n_parameters,)."""
+    found = []
+    for kind, names in BLOCKS.items():
+        used = np.zeros(forcefield.n_types(kind), dtype=bool)
+        for system in systems:
+            types = system.vdw_types[np.unique(system.vdw_pairs)] if kind == "vdw" else system.terms(kind)[1]
+            used[types] = True
+        found.append(np.repeat(used, len(names)))
+    return np.concatenate(found)
 
 
 def _check_angles(system: System, equilibria: np.ndarray) -> None:

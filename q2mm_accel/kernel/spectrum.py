@@ -16,18 +16,19 @@ def eigenvalues(matrices):
     The first derivative, dλ_k = v_kᵀ dA v_k, has no denominator, so degenerate eigenvalues do no harm. In the second
     derivative pairs of (nearly) equal eigenvalues are left out: that of a set which a parameter splits does not exist.
     """
-    return _eigh(matrices)[0]
+    return eigenpairs(matrices)[0]
 
 
 @jax.custom_jvp
-def _eigh(matrices):
+def eigenpairs(matrices):
+    """`eigenvalues`, and the eigenvectors that belong to them in the columns of (M, D, D)."""
     vectors, values = jax.lax.linalg.eigh(matrices, symmetrize_input=False)
     return values, vectors
 
 
-@_eigh.defjvp
-def _eigh_jvp(primals, tangents):
-    values, vectors = _eigh(primals[0])
+@eigenpairs.defjvp
+def _eigenpairs_jvp(primals, tangents):
+    values, vectors = eigenpairs(primals[0])
     turned = tangents[0] @ vectors
     gap = values[..., None, :] - values[..., :, None]
     apart = jnp.abs(gap) > _degenerate(values.dtype) * jnp.abs(values).max(axis=-1)[..., None, None]

@@ -42,6 +42,22 @@ def parameter_vector(values: ArrayLike, labels: Sequence[str], what: str) -> np.
     return vector
 
 
+def parameter_rows(values: ArrayLike, labels: Sequence[str], what: str) -> np.ndarray:
+    """A fresh float64 array of parameter vectors, one per row, shape (S, n).
+
+    Raises:
+        ParameterError: not real numbers, another shape, or an element that is not finite.
+    """
+    try:
+        rows = np.asarray(values)
+    except ValueError as error:
+        raise ParameterError(f"{what} must have the shape (S, {len(labels)}): {error}.") from error
+    if rows.ndim != 2 or rows.shape[1] != len(labels):
+        raise ParameterError(f"{what} must have the shape (S, {len(labels)}), but has {rows.shape}.")
+    checked = [parameter_vector(row, labels, f"{what}[{number}]") for number, row in enumerate(rows)]
+    return np.array(checked, dtype=np.float64).reshape(rows.shape)
+
+
 def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
     """Bounds with one lower and one upper limit per parameter.
 

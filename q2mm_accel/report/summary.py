@@ -20,9 +20,9 @@ class FitSummary:
         reference: shape (m,) [cm⁻¹].
         start: shape (m,) [cm⁻¹], computed at the start.
         fitted: shape (m,) [cm⁻¹], computed at the end.
-        labels: the n parameters' names.
-        parameters_start: shape (n,).
-        parameters_fitted: shape (n,).
+        labels: the names of all parameters of the force field.
+        parameters_start: shape (n_parameters,), in the force field's units.
+        parameters_fitted: shape (n_parameters,).
         result: SciPy's result.
         seconds: wall time of the optimization.
     """
@@ -62,7 +62,7 @@ def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float)
         reference=np.array([reference.value for reference in objective.references]),
         start=objective.predictions(objective.x0),
         fitted=objective.predictions(result.x),
-        labels=objective.labels,
+        labels=objective.space.forcefield.labels,
         parameters_start=objective.forcefield(objective.x0).parameters,
         parameters_fitted=objective.forcefield(result.x).parameters,
         result=result,

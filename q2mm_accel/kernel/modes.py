@@ -1,0 +1,134 @@
+"""First derivatives of eigenvalues by force-field parameters, without a derivative of any eigenvector.
+
+An eigenvalue of the mass-weighted Hessian has the derivative ∂λ = uᵀ ∂H u, where u = M^-1/2 v is its eigenvector v in
+Cartesian components. A term adds e'' b bᵀ + e' G to H (`hessian`), so that ∂λ = ∂e'' (b·u)² + ∂e' uᵀG u, and a pair of
+atoms i and j with the block K adds ∂λ = (u_i - u_j)ᵀ ∂K (u_i - u_j). Only ∂e', ∂e'' and ∂K depend on the parameter: the
+squares are computed once for all parameters, then summed over the terms of each type.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from q2mm_accel.kernel.arrays import Bucket, Problem, Terms
+from q2mm_accel.kernel.hessian import pair_blocks
+from q2mm_accel.kernel.slopes import Changes, joined, types_of_atoms
+from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+
+_MODES_AT_A_TIME = 64
+"""Modes of a molecule whose squares are computed at a time, so that what they need stays in the processor's cache."""
+
+
+def eigenvalue_slopes(problem: Problem, found: Changes, vectors):
+    """Derivatives of all eigenvalues of mass-weighted Hessians.
+
+    Args:
+        problem: the problem.
+        found: derivatives of the terms' coefficients.
+        vectors: of each bucket the eigenvectors (M, D, D), or None.
+
+    Returns:
+        For each bucket (n_parameters, M, D) [hartree/(bohr² u)]; 0 where `vectors` is None.
+    """
+    n_types = dict(problem.n_types)
+    n_molecules = sum(len(bucket.component_present) for bucket in problem.buckets)
+    sizes = [bucket.component_present.shape[1] for bucket in problem.buckets]
+    n_blocks = -(-max(sizes) // _MODES_AT_A_TIME)
+    functions = {
+        kind: _of_terms(terms, *found.terms[kind][2:], n_types[kind], n_molecules) for kind, terms in problem.terms.items()
+    }
+    pair_functions = [
+        change and _of_pairs(bucket, *change[1:], n_types["vdw"])
+        for bucket, change in zip(problem.buckets, found.pairs, strict=True)
+    ]
+
+    def of_block(modes):
+        rows, shapes = _rows(modes), [(mode.shape[0], mode.shape[2]) for mode in modes]
+        return joined(
+            problem,
+            shapes,
+            lambda kind: _by_bucket(functions[kind](rows), shapes),
+            lambda number: pair_functions[number](modes[number]),
+        )
+
+    modes = [_cartesian_modes(bucket, each, n_blocks) for bucket, each in zip(problem.buckets, vectors, strict=True)]
+    return [
+        jnp.moveaxis(slopes, 0, 2).reshape(*slopes.shape[1:3], -1)[:, :, :size] * KCALMOLA2_TO_HESSIAN_AU
+        for slopes, size in zip(jax.lax.map(of_block, modes), sizes, strict=True)
+    ]
+
+
+def _cartesian_modes(bucket: Bucket, vectors, n_blocks: int):
+    """M^-1/2 v, (n_blocks, M, D, modes), 0 where padded."""
+    present = bucket.component_present
+    if vectors is None:
+        vectors = jnp.zeros((*present.shape, present.shape[1]), bucket.inverse_root_masses.dtype)
+    modes = jnp.where(present, bucket.inverse_root_masses, 0.0)[:, :, None] * vectors
+    modes = jnp.pad(modes, ((0, 0), (0, 0), (0, -modes.shape[2] % n_blocks)))
+    return jnp.moveaxis(modes.reshape(*present.shape, n_blocks, -1), 2, 0)
+
+
+def _rows(modes):
+    """The components of all molecules below each other, with as many columns as the largest bucket has modes."""
+    width = max(mode.shape[2] for mode in modes)
+    return jnp.concatenate(
+        [jnp.pad(mode.reshape(-1, mode.shape[2]), ((0, 0), (0, width - mode.shape[2]))) for mode in modes]
+    )
+
+
+def _by_bucket(slopes, shapes):
+    """The molecules and modes of each bucket, (n, M, modes), from those of all buckets (n, molecules, modes)."""
+    results, start = [], 0
+    for n_molecules, n_modes in shapes:
+        results.append(slopes[:, start : start + n_molecules, :n_modes])
+        start += n_molecules
+    return results
+
+
+def _of_terms(terms: Terms, along, curved, n_types: int, n_molecules: int):
+    """A function of `_rows` that gives the derivatives by one kind's parameters, (n_types * width, molecules, modes).
+
+    No coordinate changes when all its atoms move alike, so that its derivatives by all atoms but the last are enough.
+    """
+    present = terms.present[:, None]
+    first = jnp.where(present, terms.first, 0.0)[:, None, :-3]
+    second = jnp.where(present[:, :, None], terms.second, 0.0)[:, :-3, :-3]
+    pieces = jnp.concatenate([first, second], axis=1)
+    components = jnp.where(present, terms.components, 0)
+    place = jnp.where(terms.present, terms.types * n_molecules + terms.molecule, 0)
+
+    def slopes(rows):
+        atoms = rows[components].reshape(len(place), -1, 3, rows.shape[1])
+        local = (atoms[:, :-1] - atoms[:, -1:]).reshape(len(place), -1, rows.shape[1])
+        products = pieces @ local
+        stretch, bend = products[:, 0] ** 2, (local * products[:, 1:]).sum(axis=1)
+        changes = along.T[:, :, None] * stretch[:, None] + curved.T[:, :, None] * bend[:, None]
+        sums = jax.ops.segment_sum(changes, place, n_types * n_molecules)
+        sums = sums.reshape(n_types, n_molecules, *changes.shape[1:]).transpose(0, 2, 1, 3)
+        return sums.reshape(-1, n_molecules, rows.shape[1])
+
+    return slopes
+
+
+def _of_pairs(bucket: Bucket, slope, curvature, n_types: int):
+    """A function of a bucket's modes that gives the derivatives by van der Waals parameters, (n_types * width, M, modes).
+
+    Σ_ij (u_i - u_j)ᵀ K_ij (u_i - u_j) over the atoms i of a type and all j, with K_ij = K_ji in all but the parameter:
+    the squares of single atoms are weighted by sums of K over the type, the mixed products need the whole K.
+    """
+    width, n_molecules, n_atoms, _ = slope.shape
+    blocks = jax.vmap(pair_blocks, (None, 0, 0), 1)(bucket.pairs, slope, curvature)
+    matrix = blocks.transpose(0, 1, 2, 4, 3, 5).reshape(n_molecules, width * 3 * n_atoms, 3 * n_atoms)
+    upper = jnp.stack([blocks[:, :, axis, (axis + step) % 3] for step in (0, 1) for axis in range(3)], axis=2)
+    types = types_of_atoms(bucket, n_types)
+    weights = jnp.einsum("mti,mwcij->mtwcj", types, upper) + types[:, :, None, None] * upper.sum(axis=4)[:, None]
+    weights = weights.reshape(n_molecules, n_types * width, 6 * n_atoms)
+
+    def slopes(modes):
+        u = modes.reshape(n_molecules, 3, n_atoms, -1)
+        turned = (matrix @ modes).reshape(n_molecules, width, 3, n_atoms, -1)
+        mixed = jnp.einsum("mti,mwik->mtwk", types, (u[:, None] * turned).sum(axis=2))
+        products = jnp.concatenate([u * u, 2.0 * u * jnp.roll(u, -1, axis=1)], axis=1)
+        squares = weights @ products.reshape(n_molecules, 6 * n_atoms, -1)
+        return jnp.swapaxes(squares - 2.0 * mixed.reshape(squares.shape), 0, 1)
+
+    return slopes

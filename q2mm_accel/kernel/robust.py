@@ -1,0 +1,96 @@
+"""Robust losses as residuals: SciPy's Σ C² ρ((r/C)²) of `least_squares`, written as a sum of squares.
+
+A residual r becomes s = r sqrt(ρ(z) / z), z = (r/C)², so that s² = C² ρ(z) and everything that works on sums of squares
+stays right. Near 0, ρ(z) / z is a series or a form without cancellation; far away s = ±C sqrt(ρ) from |r/C|, whose square
+could overflow.
+
+Source of the definitions: documentation of scipy.optimize.least_squares.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from q2mm_accel.errors import OptionError
+from q2mm_accel.model.numbers import real_array
+
+
+class RobustLoss(NamedTuple):
+    """ρ in two pieces that meet at |r/C| = `border`."""
+
+    border: float
+    ratio: Callable
+    """ρ(z) / z from z, below."""
+    rho: Callable
+    """ρ from t = |r/C|, above."""
+
+
+_TERMS = 12
+"""Of a series in z <= 0.01: the first one left out is below 1e-23, and below rounding in second derivatives too."""
+_SATURATED = 1e9
+"""From this t on, arctan(t²) is π/2 to the last digit."""
+
+
+def _series(z, coefficients):
+    total = jnp.zeros_like(z)
+    for coefficient in reversed(coefficients):
+        total = total * z + coefficient
+    return total
+
+
+def _log1p_ratio(z):
+    return _series(z, [(-1.0) ** k / (k + 1) for k in range(_TERMS)])
+
+
+def _arctan_ratio(z):
+    return _series(z * z, [(-1.0) ** k / (2 * k + 1) for k in range(_TERMS)])
+
+
+LOSSES = {
+    "soft_l1": RobustLoss(
+        1.0, lambda z: 2.0 / (1.0 + jnp.sqrt(1.0 + z)), lambda t: 2.0 * (t * jnp.sqrt(1.0 + (1.0 / t) ** 2) - 1.0)
+    ),
+    "huber": RobustLoss(1.0, jnp.ones_like, lambda t: 2.0 * t - 1.0),
+    "cauchy": RobustLoss(0.1, _log1p_ratio, lambda t: jnp.logaddexp(jnp.zeros_like(t), 2.0 * jnp.log(t))),
+    "arctan": RobustLoss(0.1, _arctan_ratio, lambda t: jnp.arctan(jnp.minimum(t, _SATURATED) ** 2)),
+}
+"""By SciPy's names; "linear" is the residual itself."""
+
+NAMES = ("linear", *LOSSES)
+"""Names of all losses."""
+
+
+def checked_f_scale(name: str, f_scale: float) -> float:
+    """The scale of a robust loss.
+
+    Raises:
+        OptionError: there is no loss of that name, or the scale is not above 0.
+    """
+    if not isinstance(name, str) or name not in NAMES:
+        raise OptionError(f"loss is {name!r}; choose one of {', '.join(NAMES)}.")
+    scale = float(real_array(f_scale, "f_scale", OptionError, shape=()))
+    if scale <= 0.0:
+        raise OptionError(f"f_scale is {f_scale}; it must be above 0, in units of weight times deviation.")
+    return scale
+
+
+def shaped(name: str, residuals, f_scale):
+    """The residuals (R,) whose squares sum to a loss.
+
+    Args:
+        name: one of `NAMES`.
+        residuals: (R,).
+        f_scale: C, the deviation from which on residuals count less.
+
+    Returns:
+        (R,), with the signs of the residuals; smooth at 0.
+    """
+    if name == "linear":
+        return residuals
+    loss = LOSSES[name]
+    ratio = residuals / f_scale
+    inside = jnp.abs(ratio) <= loss.border
+    near = residuals * jnp.sqrt(loss.ratio(jnp.where(inside, ratio, 0.0) ** 2))
+    far = jnp.sign(residuals) * f_scale * jnp.sqrt(loss.rho(jnp.where(inside, loss.border, jnp.abs(ratio))))
+    return jnp.where(inside, near, far)

@@ -1,0 +1,91 @@
+"""Parameters of a force field named by labels, shell patterns, fields or a mask."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from q2mm_accel.errors import ParameterError
+from q2mm_accel.model.forcefield import BLOCKS, ForceField
+
+
+def selected(parameters: str | Iterable[str] | ArrayLike, forcefield: ForceField, what: str) -> np.ndarray:
+    """Which parameters are meant.
+
+    Args:
+        parameters: a boolean mask of shape (n_parameters,), or one or several names. A name is a label of the force
+            field; or else the field that holds the parameters, such as "bond_force_constants"; or else a shell pattern
+            for labels, such as "bond * k".
+        forcefield: the force field.
+        what: the option's name, for messages.
+
+    Returns:
+        A boolean mask, shape (n_parameters,).
+
+    Raises:
+        ParameterError: a name that matches nothing, a mask of another length, or something else.
+    """
+    if isinstance(parameters, str):
+        return _named(parameters, forcefield, what)
+    if not isinstance(parameters, Iterable):
+        raise ParameterError(f"{what} is {parameters!r}; give labels, patterns, names of fields or a boolean mask.")
+    items = list(np.asarray(parameters) if hasattr(parameters, "__array__") else parameters)
+    if items and all(isinstance(item, bool | np.bool_) for item in items):
+        if len(items) != forcefield.n_parameters:
+            raise ParameterError(
+                f"{what} is a mask of {len(items)} entries, but the force field has {forcefield.n_parameters} parameters; "
+                "give one entry for each."
+            )
+        return np.array(items, dtype=bool)
+    mask = np.zeros(forcefield.n_parameters, dtype=bool)
+    for number, item in enumerate(items):
+        if not isinstance(item, str):
+            raise ParameterError(
+                f"{what}[{number}] is {item!r}; give labels, patterns, names of fields or a boolean mask of shape "
+                f"({forcefield.n_parameters},)."
+            )
+        mask |= _named(item, forcefield, what)
+    return mask
+
+
+def position(label: str, forcefield: ForceField, what: str) -> int:
+    """The number of the one parameter with a label.
+
+    Raises:
+        ParameterError: no parameter has it, or several.
+    """
+    found = [number for number, other in enumerate(forcefield.labels) if other == label]
+    if not found:
+        raise ParameterError(f"{what}: no parameter has the label {label!r}. {_hint(label, forcefield)}")
+    if len(found) > 1:
+        raise ParameterError(
+            f"{what}: the label {label!r} belongs to {len(found)} parameters ({', '.join(map(str, found[:5]))}); give the "
+            "force field labels that differ."
+        )
+    return found[0]
+
+
+def fields_of(forcefield: ForceField) -> list[str]:
+    """The field that holds each parameter, such as "bond_lengths", in the order of the parameters."""
+    return [name for kind, names in BLOCKS.items() for _ in range(forcefield.n_types(kind)) for name in names]
+
+
+def _named(name: str, forcefield: ForceField, what: str) -> np.ndarray:
+    readings = (
+        (label == name for label in forcefield.labels),
+        (field == name for field in fields_of(forcefield)),
+        (fnmatchcase(label, name) for label in forcefield.labels),
+    )
+    for reading in readings:
+        mask = np.fromiter(reading, dtype=bool, count=forcefield.n_parameters)
+        if mask.any():
+            return mask
+    raise ParameterError(f"{what}: {name!r} matches no parameter. {_hint(name, forcefield)}")
+
+
+def _hint(name: str, forcefield: ForceField) -> str:
+    labels = get_close_matches(name, forcefield.labels, n=4, cutoff=0.0)
+    fields = dict.fromkeys(fields_of(forcefield))
+    return f"Labels are, for example, {', '.join(map(repr, labels))}; fields are {', '.join(fields)}."

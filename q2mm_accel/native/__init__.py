@@ -1,0 +1,1 @@
+"""Whole optimizations as one traced JAX computation, from one start or many."""

@@ -1,0 +1,194 @@
+"""Fits in lanes: the compiled loop's state on the host between segments, with starts that wait and results so far."""
+
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+
+from q2mm_accel.errors import SolverError
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.residuals import residuals
+from q2mm_accel.native.lane import Lane, Setting, Status
+from q2mm_accel.native.loop import opened, segment
+from q2mm_accel.native.methods import METHODS
+from q2mm_accel.objective import traces
+from q2mm_accel.threads import exclusive_eigh
+
+_ROUNDING = 1e-12
+"""Distance from a bound, relative to its size, that rounding explains."""
+
+
+_CPU_ELEMENTS = 2**15
+_DEVICE_ELEMENTS = 2**24
+"""Elements of Hessians that keep a CPU or another device busy."""
+_MOST_LANES = 1024
+
+
+def _counted(*arguments):
+    traces["native"] += 1
+    return segment(*arguments)
+
+
+_segment = jax.jit(_counted, static_argnums=(0, 1))
+_opened = jax.jit(
+    lambda method, memory, point, count: opened(METHODS[method](memory), point, count), static_argnums=(0, 1, 3)
+)
+
+
+def _relaxed():
+    """JAXopt mixes types and ranks in ways that strict settings of JAX refuse."""
+    return jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
+
+
+@dataclass
+class Fits:
+    """S fits, of which L at a time are in the compiled loop.
+
+    Attributes:
+        method: name of the method.
+        memory: number of steps that a quasi-Newton method remembers.
+        setting: what the fits depend on.
+        starts: shape (S, n), where they begin.
+        lanes: state of the loop, arrays with a leading axis L.
+        owner: shape (L,), number of the fit in each lane.
+        waiting: number of the next fit that has no lane yet.
+        x: shape (S, n), best points.
+        bad: shape (S, n), where a loss or derivative was last not finite.
+        fun: shape (S,), losses there; infinite before the first evaluation.
+        nit: shape (S,).
+        nfev: shape (S,).
+        status: shape (S,).
+        history: for each fit arrays (k, 3): loss, evaluations and norm of the gradient at accepted points.
+    """
+
+    method: str
+    memory: int
+    setting: Setting
+    starts: np.ndarray
+    lanes: Lane
+    owner: np.ndarray
+    waiting: int
+    x: np.ndarray
+    bad: np.ndarray
+    fun: np.ndarray
+    nit: np.ndarray
+    nfev: np.ndarray
+    status: np.ndarray
+    history: list[list[np.ndarray]] = field(default_factory=list)
+
+    @property
+    def best(self) -> int:
+        """Number of the fit with the lowest loss."""
+        return int(np.argmin(self.fun))
+
+    @property
+    def running(self) -> bool:
+        """Whether a fit has not ended."""
+        return bool(np.any(self.status == int(Status.RUNNING)))
+
+    def advance(self, steps: int, trials: int) -> None:
+        """One segment: at most a number of accepted steps and of trials for every lane."""
+        dtype_promotion, rank_promotion = _relaxed()
+        before, until = self.lanes.nfev, self.lanes.nit + steps
+        with exclusive_eigh(), dtype_promotion, rank_promotion:
+            results = _segment(self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
+            lanes, record = jax.tree.map(np.array, results)
+        self._collect(lanes, record, before)
+        self.lanes = lanes
+        self._refill()
+
+    def _collect(self, lanes: Lane, record: np.ndarray, before: np.ndarray) -> None:
+        """Take the results of a segment's lanes, its record, and the evaluations that the lanes had before."""
+        setting, space = self.setting, METHODS[self.method](self.memory).space
+        found, bad = (
+            np.array(space.outside(points, setting.scale, setting.lower, setting.upper)[0])
+            for points in (lanes.best_point, lanes.bad_point)
+        )
+        self._check_bounds(found)
+        evaluated = np.isfinite(lanes.best_value)[:, None]
+        self.x[self.owner] = np.where(evaluated, found, self.starts[self.owner])
+        self.bad[self.owner] = bad
+        self.fun[self.owner] = lanes.best_value
+        for name in ("nit", "nfev", "status"):
+            getattr(self, name)[self.owner] = getattr(lanes, name)
+        steps = lanes.nit - self.lanes.nit
+        for lane, fit in enumerate(self.owner):
+            rows = record[lane, int(before[lane] > 0) : 1 + steps[lane]]
+            self.history[fit].append(rows[np.isfinite(rows[:, 0])])
+
+    def _check_bounds(self, found: np.ndarray) -> None:
+        lower, upper = self.setting.lower, self.setting.upper
+        excess = np.maximum(lower - found, found - upper) / np.maximum(1.0, np.abs(found))
+        if np.any(excess > _ROUNDING):
+            number = int(np.argmax(excess.max(axis=0)))
+            raise SolverError(
+                f"{self.method} left the bounds {lower[number]:.6g} to {upper[number]:.6g} of parameter {number}. "
+                "Please report it, and use another method."
+            )
+
+    def _refill(self) -> None:
+        """Give the lanes of fits that have ended to those that wait."""
+        ended = np.flatnonzero(self.lanes.status != int(Status.RUNNING))[: len(self.starts) - self.waiting]
+        if len(ended):
+            self.owner[ended] = np.arange(self.waiting, self.waiting + len(ended))
+            self.waiting += len(ended)
+            fresh = open_lanes(self.method, self.memory, self.setting, self.starts[self.owner[ended]])
+            for old, new in zip(jax.tree.leaves(self.lanes), jax.tree.leaves(fresh), strict=True):
+                old[ended] = new
+
+    def stop(self, status: Status) -> None:
+        """Give all fits that have not ended a status."""
+        self.status[self.status == int(Status.RUNNING)] = int(status)
+
+
+def usual_lanes(problem: Problem) -> int:
+    """How many fits side by side keep a machine busy; more of them on a CPU would only wait for each other."""
+    elements = sum(bucket.component_present.size * bucket.component_present.shape[1] for bucket in problem.buckets)
+    enough = _CPU_ELEMENTS if jax.default_backend() == "cpu" else _DEVICE_ELEMENTS
+    return int(np.clip(enough // elements, 2, _MOST_LANES))
+
+
+def begin(method: str, memory: int, setting: Setting, starts: np.ndarray, n_lanes: int) -> Fits:
+    """Fits from many starts, before any evaluation.
+
+    Args:
+        method: name of the method.
+        memory: number of steps that a quasi-Newton method remembers.
+        setting: what the fits depend on.
+        starts: shape (S, n), within the bounds.
+        n_lanes: how many go side by side.
+
+    Returns:
+        The fits.
+    """
+    count = len(starts)
+    return Fits(
+        method=method,
+        memory=memory,
+        setting=setting,
+        starts=starts,
+        lanes=open_lanes(method, memory, setting, starts[:n_lanes]),
+        owner=np.arange(min(n_lanes, count)),
+        waiting=min(n_lanes, count),
+        x=starts.copy(),
+        bad=starts.copy(),
+        fun=np.full(count, np.inf),
+        nit=np.zeros(count, dtype=np.int64),
+        nfev=np.zeros(count, dtype=np.int64),
+        status=np.full(count, int(Status.RUNNING)),
+        history=[[] for _ in range(count)],
+    )
+
+
+def open_lanes(method: str, memory: int, setting: Setting, starts: np.ndarray) -> Lane:
+    """Lanes before their first evaluation, as NumPy arrays, from starts (L, n)."""
+    space = METHODS[method](memory).space
+    points = space.inside(starts, setting.scale, setting.lower, setting.upper)
+    n_residuals = jax.eval_shape(residuals, setting.problem, starts[0]).shape[0]
+    dtype_promotion, rank_promotion = _relaxed()
+    with dtype_promotion, rank_promotion:
+        template = _opened(method, memory, np.zeros_like(points[0]), n_residuals)
+    lanes = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(points), axis=0), template)
+    for name in ("point", "best_point", "bad_point"):
+        getattr(lanes, name)[:] = points
+    return lanes

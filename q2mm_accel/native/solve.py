@@ -1,0 +1,135 @@
+"""`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import Bounds, OptimizeResult
+
+from q2mm_accel.errors import NonFiniteError
+from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
+from q2mm_accel.model.bounds import as_bounds, check_inside, parameter_vector
+from q2mm_accel.native.fit import Fits, begin, usual_lanes
+from q2mm_accel.native.lane import SENTENCES, Setting, Status
+from q2mm_accel.native.options import Options, check_method
+from q2mm_accel.native.starts import draw_starts
+from q2mm_accel.native.store import restore, to_checkpoint
+from q2mm_accel.native.watch import Watch, held_interrupts
+from q2mm_accel.objective import FusedObjective
+
+_UNLIMITED = np.iinfo(np.int32).max
+
+
+def solve(
+    objective: FusedObjective,
+    method: str | None,
+    x0: ArrayLike | None,
+    bounds: Bounds | Sequence | None,
+    options: Options,
+) -> OptimizeResult:
+    """What `FusedObjective.solve_native` explains."""
+    limits = objective.bounds if bounds is None else as_bounds(bounds, objective.labels)
+    bounded = np.any(np.isfinite(limits.lb) | np.isfinite(limits.ub))
+    method = method or ("lbfgsb" if bounded else "lbfgs")
+    check_method(method)
+    start = parameter_vector(objective.x0 if x0 is None else x0, objective.labels, "x0")
+    check_inside(start, limits, objective.labels)
+    fingerprint = objective.fingerprint
+    saver = None
+    if options.checkpoint is not None:
+        saver = Checkpointer(options.checkpoint, options.checkpoint_every, replaces=fingerprint)
+    known = None if options.resume is None else load_checkpoint(options.resume, fingerprint)
+
+    fits = _fits(objective, method, start, limits, options)
+    if known is not None and not restore(fits, known):
+        start = parameter_vector(known.x, objective.labels, "x0")
+        check_inside(start, limits, objective.labels)
+        fits = _fits(objective, method, start, limits, options)
+    first = objective.fun_and_jac(start)[0]
+    stopped = _run(objective, fits, options, saver)
+    return _result(objective, fits, start, first, stopped)
+
+
+def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
+    scale = objective.typical_scale
+    numbers = (np.asarray(options.tol, dtype=np.float64), np.asarray(options.gtol, dtype=np.float64))
+    setting = Setting(objective.problem, scale, limits.lb, limits.ub, *numbers, np.asarray(options.maxiter))
+    drawn = (options.n_starts, options.sampling, options.spread, options.seed)
+    starts = draw_starts(start, limits.lb, limits.ub, scale, *drawn)
+    lanes = options.lanes or usual_lanes(objective.problem)
+    return begin(method, options.history_size, setting, starts, lanes)
+
+
+def _run(objective: FusedObjective, fits: Fits, options: Options, saver: Checkpointer | None) -> Status | None:
+    """Advance the fits until all have ended, or return why they were stopped; the best point is kept in any case."""
+
+    def snapshot() -> Checkpoint:
+        return to_checkpoint(fits, objective.fingerprint)
+
+    trials = _UNLIMITED if len(fits.owner) == 1 else options.callback_every
+    stopped = None
+    with ExitStack() as stack:
+        watch = stack.enter_context(Watch(options, stack.enter_context(held_interrupts())))
+        try:
+            while fits.running and stopped is None:
+                fits.advance(options.callback_every, trials)
+                stopped = watch.reason_to_stop(fits)
+                if saver is not None:
+                    saver.save_if_due(snapshot)
+        finally:
+            if saver is not None:
+                saver.save(snapshot())
+            objective.fun(fits.x[fits.best])
+    if stopped is not None:
+        fits.stop(stopped)
+    return stopped
+
+
+def _result(
+    objective: FusedObjective, fits: Fits, start: np.ndarray, first: float, stopped: Status | None
+) -> OptimizeResult:
+    """The best of the fits, its loss evaluated again by the objective, and never worse than the start."""
+    best = fits.best
+    x = fits.x[best].copy()
+    if objective.fun(x) > first:
+        x = start
+    fun, jac = objective.fun_and_jac(x)
+    status = Status(fits.status[best]) if stopped is None else stopped
+    history = np.concatenate([np.zeros((0, 3)), *fits.history[best]])
+    result = OptimizeResult(
+        x=x,
+        fun=fun,
+        jac=jac,
+        success=status == Status.CONVERGED,
+        status=status,
+        message=_message(objective, fits, status),
+        nit=int(fits.nit[best]),
+        nfev=int(fits.nfev.sum()),
+        njev=int(fits.nfev.sum()),
+        history={"fun": history[:, 0], "nfev": history[:, 1].astype(np.int64), "gradient_norm": history[:, 2]},
+        method=fits.method,
+    )
+    if len(fits.fun) > 1:
+        names = ("x", "fun", "nit", "nfev", "status")
+        result.starts = {"x0": fits.starts.copy(), **{name: getattr(fits, name).copy() for name in names}}
+    return result
+
+
+def _message(objective: FusedObjective, fits: Fits, status: Status) -> str:
+    sentence = SENTENCES[status]
+    if status == Status.NON_FINITE:
+        sentence = f"{sentence} {_where(objective, fits.bad[fits.best])}"
+    if len(fits.fun) > 1:
+        converged = int((fits.status == int(Status.CONVERGED)).sum())
+        sentence = f"{sentence} Best of {len(fits.fun)} starts: number {fits.best}; {converged} converged."
+    return sentence
+
+
+def _where(objective: FusedObjective, x: np.ndarray) -> str:
+    """Which molecules and parameters make the loss not finite at x."""
+    try:
+        objective.fun(x)
+    except NonFiniteError as error:
+        return str(error)
+    return "Evaluated again at the same point, it is finite."

@@ -1,0 +1,61 @@
+"""The internal variables of the solvers: elements of x in units of a typical change, with or without bounds of their own."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+_NUDGE = 1e-4
+"""How far from its bounds, relative to their distance or to a typical change, a smoothly bounded variable starts."""
+
+
+class Space(NamedTuple):
+    """How internal variables y, (n,), become elements of x, and the box that holds them."""
+
+    smooth: bool
+    """Whether bounds are kept by a smooth function of unbounded variables, and not by a box."""
+
+    def box(self, scale, lower, upper) -> tuple[Array, Array]:
+        """Bounds of y."""
+        if self.smooth:
+            return jnp.full_like(lower, -jnp.inf), jnp.full_like(upper, jnp.inf)
+        return lower / scale, upper / scale
+
+    def outside(self, internal, scale, lower, upper) -> tuple[Array, Array]:
+        """The element of x and its derivative, (n,) each.
+
+        With a box x = y scale, clipped because of rounding. Smoothly, as in MINUIT: a sine between two bounds, a branch of
+        a hyperbola above or below a single one. (F. James, M. Roos, Comput. Phys. Commun. 10, 343, 1975.)
+        """
+        if not self.smooth:
+            return jnp.clip(internal * scale, lower, upper), scale
+        below, above = jnp.isfinite(lower), jnp.isfinite(upper)
+        half = jnp.where(below & above, 0.5 * (upper - lower), 1.0)
+        fixed = half == 0.0
+        angle = internal * scale / jnp.where(fixed, 1.0, half)
+        root = jnp.sqrt(internal**2 + 1.0)
+        one_sided = jnp.where(below, lower + scale * (root - 1.0), upper - scale * (root - 1.0))
+        value = jnp.where(below & above, jnp.where(fixed, lower, lower + half * (1.0 + jnp.sin(angle))), one_sided)
+        slope = jnp.where(
+            below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), scale * internal / root * (2 * below - 1)
+        )
+        free = ~below & ~above
+        value = jnp.where(free, internal * scale, jnp.clip(value, lower, upper))
+        return value, jnp.where(free, scale, slope)
+
+    def inside(self, x: np.ndarray, scale: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+        """The y of an x within its bounds, (..., n); at a bound, where the smooth function is flat, of one close to it."""
+        if not self.smooth:
+            return x / scale
+        below, above = np.isfinite(lower), np.isfinite(upper)
+        both = below & above
+        half = np.where(both & (upper > lower), 0.5 * (np.where(both, upper - lower, 2.0)), 1.0)
+        position = np.clip((x - np.where(below, lower, 0.0)) / half - 1.0, _NUDGE - 1.0, 1.0 - _NUDGE)
+        distance = np.where(below, x - np.where(below, lower, 0.0), np.where(above, upper, 0.0) - x) / scale
+        one_sided = np.sqrt((np.maximum(distance, _NUDGE) + 1.0) ** 2 - 1.0)
+        bounded = np.where(both, half / scale * np.arcsin(position), one_sided)
+        return np.where(below | above, np.where(both & (upper == lower), 0.0, bounded), x / scale)
+
+
+BOX, SMOOTH = Space(False), Space(True)

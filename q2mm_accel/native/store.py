@@ -1,0 +1,63 @@
+"""Fits as the arrays of a checkpoint, and back."""
+
+import jax
+import numpy as np
+
+from q2mm_accel.io.checkpoint import Checkpoint
+from q2mm_accel.native.fit import Fits
+from q2mm_accel.native.lane import Status
+
+_PLAIN = ("starts", "owner", "x", "bad", "fun", "nit", "nfev", "status")
+_SAME = ("setting.scale", "setting.lower", "setting.upper", "starts")
+"""What must be equal for a fit to go on from where it was."""
+
+
+def _leaves(fits: Fits) -> dict[str, np.ndarray]:
+    return {f"lanes.{number}": leaf for number, leaf in enumerate(jax.tree.leaves(fits.lanes))}
+
+
+def to_checkpoint(fits: Fits, fingerprint: str) -> Checkpoint:
+    """Everything that the fits need to go on, with the best point for others."""
+    histories = [np.concatenate([np.zeros((0, 3)), *parts]) for parts in fits.history]
+    arrays = {
+        **_leaves(fits),
+        **{name: getattr(fits, name) for name in _PLAIN},
+        **{f"setting.{name}": getattr(fits.setting, name) for name in ("scale", "lower", "upper")},
+        "waiting": np.asarray(fits.waiting),
+        "history": np.concatenate(histories),
+        "history_lengths": np.array([len(history) for history in histories]),
+    }
+    return Checkpoint(fingerprint, fits.method, fits.x[fits.best], float(fits.fun[fits.best]), arrays)
+
+
+def restore(fits: Fits, checkpoint: Checkpoint) -> bool:
+    """Put fits that have not begun where those of a checkpoint were.
+
+    Returns:
+        Whether they could be: the method, the number of lanes, the starts and the bounds must be the same. If not, the
+        fits are unchanged.
+    """
+    arrays = checkpoint.arrays
+    own = to_checkpoint(fits, checkpoint.fingerprint).arrays
+    fixed = [name for name in own if not name.startswith("history")]
+    alike = all(
+        name in arrays and arrays[name].shape == own[name].shape and arrays[name].dtype == own[name].dtype for name in fixed
+    )
+    if checkpoint.method != fits.method or not alike or not all(np.array_equal(arrays[name], own[name]) for name in _SAME):
+        return False
+    leaves, structure = jax.tree.flatten(fits.lanes)
+    fits.lanes = jax.tree.unflatten(structure, [arrays[f"lanes.{number}"].copy() for number in range(len(leaves))])
+    for name in _PLAIN:
+        getattr(fits, name)[...] = arrays[name]
+    fits.waiting = int(arrays["waiting"])
+    ends = np.cumsum(arrays["history_lengths"])
+    fits.history = [[part] for part in np.split(arrays["history"], ends[:-1])]
+    _go_on(fits)
+    return True
+
+
+def _go_on(fits: Fits) -> None:
+    """Fits that stopped at a number of iterations go on if maxiter has grown."""
+    limited = (fits.lanes.status == int(Status.ITERATION_LIMIT)) & (fits.lanes.nit < fits.setting.maxiter)
+    fits.lanes.status[limited] = int(Status.RUNNING)
+    fits.status[fits.owner[limited]] = int(Status.RUNNING)
