@@ -132,10 +132,10 @@ def hessian_slopes(problem: Problem, found: Changes):
     def of_terms(kind):
         terms, (_, _, along, curved) = problem.terms[kind], found.terms[kind]
         places, values = jax.vmap(partial(term_updates, terms), out_axes=(None, 0))(along, curved)
-        width = len(values)
-        columns = jnp.where(terms.present, terms.types * width, 0)[None] + jnp.arange(width, dtype=terms.types.dtype)[:, None]
+        width, row = len(values), jnp.where(terms.present, terms.types * len(values), 0)
+        rows = row[None] + jnp.arange(width, dtype=row.dtype)[:, None]
         buffer = jnp.zeros((n_types[kind] * width, n_elements), values.dtype)
-        return by_bucket(buffer.at[columns[:, :, None, None], places[None]].add(values), shapes)
+        return by_bucket(buffer.at[rows[:, :, None, None], places[None]].add(values), shapes)
 
     def of_pairs(number):
         bucket, (_, slope, curvature) = problem.buckets[number], found.pairs[number]

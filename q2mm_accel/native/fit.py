@@ -21,6 +21,8 @@ _ROUNDING = 1e-12
 _CPU_ELEMENTS = 2**15
 _DEVICE_ELEMENTS = 2**24
 """Elements of Hessians that keep a CPU or another device busy."""
+_JACOBIAN = 4
+"""How many times as much there is to do where a Jacobian is needed."""
 _MOST_LANES = 1024
 
 
@@ -99,12 +101,10 @@ class Fits:
 
     def _collect(self, lanes: Lane, record: np.ndarray, before: np.ndarray) -> None:
         """Take the results of a segment's lanes, its record, and the evaluations that the lanes had before."""
-        setting, space = self.setting, METHODS[self.method](self.memory).space
-        found, bad = (
-            np.array(space.outside(points, setting.scale, setting.lower, setting.upper)[0])
-            for points in (lanes.best_point, lanes.bad_point)
-        )
-        self._check_bounds(found)
+        space = METHODS[self.method](self.memory).space
+        limits = (self.setting.scale, self.setting.lower, self.setting.upper)
+        self._check_bounds(lanes.best_point, space.box(*limits))
+        found, bad = (np.array(space.outside(points, *limits)[0]) for points in (lanes.best_point, lanes.bad_point))
         evaluated = np.isfinite(lanes.best_value)[:, None]
         self.x[self.owner] = np.where(evaluated, found, self.starts[self.owner])
         self.bad[self.owner] = bad
@@ -116,14 +116,15 @@ class Fits:
             rows = record[lane, int(before[lane] > 0) : 1 + steps[lane]]
             self.history[fit].append(rows[np.isfinite(rows[:, 0])])
 
-    def _check_bounds(self, found: np.ndarray) -> None:
-        lower, upper = self.setting.lower, self.setting.upper
-        excess = np.maximum(lower - found, found - upper) / np.maximum(1.0, np.abs(found))
+    def _check_bounds(self, points: np.ndarray, box: tuple[np.ndarray, np.ndarray]) -> None:
+        """Check that a solver kept its box; what rounding explains is clipped where points become elements of x."""
+        with np.errstate(invalid="ignore"):
+            excess = np.maximum(box[0] - points, points - box[1]) / np.maximum(1.0, np.abs(points))
         if np.any(excess > _ROUNDING):
             number = int(np.argmax(excess.max(axis=0)))
             raise SolverError(
-                f"{self.method} left the bounds {lower[number]:.6g} to {upper[number]:.6g} of parameter {number}. "
-                "Please report it, and use another method."
+                f"{self.method} left the bounds {self.setting.lower[number]:.6g} to {self.setting.upper[number]:.6g} of "
+                f"parameter {number}. Please report it, and use another method."
             )
 
     def _refill(self) -> None:
@@ -141,10 +142,12 @@ class Fits:
         self.status[self.status == int(Status.RUNNING)] = int(status)
 
 
-def usual_lanes(problem: Problem) -> int:
+def usual_lanes(problem: Problem, method: str, memory: int) -> int:
     """How many fits side by side keep a machine busy; more of them on a CPU would only wait for each other."""
     elements = sum(bucket.component_present.size * bucket.component_present.shape[1] for bucket in problem.buckets)
     enough = _CPU_ELEMENTS if jax.default_backend() == "cpu" else _DEVICE_ELEMENTS
+    if METHODS[method](memory).squares:
+        enough //= _JACOBIAN
     return int(np.clip(enough // elements, 2, _MOST_LANES))
 
 

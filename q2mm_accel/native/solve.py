@@ -57,7 +57,7 @@ def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bou
     setting = Setting(objective.problem, scale, limits.lb, limits.ub, *numbers, np.asarray(options.maxiter))
     drawn = (options.n_starts, options.sampling, options.spread, options.seed)
     starts = draw_starts(start, limits.lb, limits.ub, scale, *drawn)
-    lanes = options.lanes or usual_lanes(objective.problem)
+    lanes = options.lanes or usual_lanes(objective.problem, method, options.history_size)
     return begin(method, options.history_size, setting, starts, lanes)
 
 

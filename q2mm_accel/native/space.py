@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-_NUDGE = 1e-4
+_NUDGE = 1e-3
 """How far from its bounds, relative to their distance or to a typical change, a smoothly bounded variable starts."""
 
 
