@@ -30,7 +30,8 @@ class ScipyCheckpoint:
 
     def _checkpoint(self) -> Checkpoint:
         best = self._objective.best
-        return Checkpoint(self._objective.fingerprint, "scipy", best.x, best.fun)
+        x = self._objective.x0 if best is None else best.x
+        return Checkpoint(self._objective.fingerprint, "scipy", x, self._objective.fun(x))
 
 
 class Fitting:

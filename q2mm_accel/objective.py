@@ -117,7 +117,9 @@ class FusedObjective(FitInputs, Fitting):
         First weight (reference - computed) in the order of `references`, shaped by a loss that is not linear, then
         (center - parameter) / width of each prior.
         """
-        return self._checked(_residuals, x, self.residual_rows)
+        values = self._checked(_residuals, x, self.residual_rows)
+        self._remember(parameter_vector(x, self.labels, "x"), float(values @ values))
+        return values
 
     def residuals_jac(self, x: ArrayLike) -> np.ndarray:
         """Derivatives of `residuals` by x, shape (m, n), at about twice the price of `jac`. Raises as `fun` does."""

@@ -12,6 +12,9 @@ NEEDS_PYSCF = {"generate_data.py"}
 EXPECTED = {
     "migrate_from_q2mm.py": r"q2mm_accel  loss (\d+\.\d+)(?s:.*)the same loss at the start: True",
     "fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
+    "fit_native.py": r"solve_native lbfgsb +(\d+\.\d+)e-0(?s:.*)\nsolve_native levenberg-marquardt(?s:.*)Converged",
+    "multi_start.py": r"(?m:^ +\d+ +(\d+\.\d+)e[+-]\d+ )(?s:.*)Best of 16 starts: number (?s:.*)fitted",
+    "resume.py": r"native, interrupted +loss (\d+\.\d+)e(?s:.*)last bit: True(?s:.*)resumed natively (?s:.*)Converged",
 }
 """What a script must print; the number in brackets."""
 OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "jaxopt", "pyscf", "pandas")

@@ -68,3 +68,20 @@ CHECK_GRAD = 1e-5
 
 SHAPED = 1e-12
 """Relative, and absolute below 1, for residuals of robust losses and their derivatives: pieces that meet. Expected 1e-14."""
+
+NATIVE_MINIMUM = 1e-6
+"""Relative, for the loss at which a native solver stops, above that of SciPy's L-BFGS-B. Expected 1e-10."""
+STATIONARY = 1e-5
+"""x the start's projected gradient, where a fit says that it has converged. Expected 1e-8."""
+NEAR_BOUND = 1e-3
+"""x typical change of a parameter: how far from a bound it may stop whose bounds are kept by a smooth function."""
+PRESSED = 1e-6
+"""Derivative by a parameter in units of its typical change that holds it at a bound for certain."""
+RECOVERED_LOSS = 1e-12
+"""x the loss of the start, where the references are the force field's own predictions. Expected 1e-20."""
+RECOVERED = 1e-6
+"""Relative, for parameters found again from such references. Expected 1e-10."""
+LANES = 1e-9
+"""Relative, for losses of the same fit among other fits: batched matrix products round differently. Expected 1e-13."""
+MEMORY_GROWTH = 5 * 2**20
+"""[bytes] of resident memory, in hundreds of fits or thousands of evaluations."""

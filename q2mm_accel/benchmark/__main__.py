@@ -1,4 +1,4 @@
-"""`python -m q2mm_accel.benchmark [--quick] [--json FILE]`: times and ratios, measured side by side."""
+"""`python -m q2mm_accel.benchmark [speed|native] [--quick] [--json FILE]`: times and ratios, measured side by side."""
 
 import argparse
 import os
@@ -8,32 +8,51 @@ from pathlib import Path
 
 import jax
 
-from q2mm_accel.benchmark import scaling, speed
+from q2mm_accel.benchmark import native, scaling, speed
 from q2mm_accel.io.results import write_json
 
 
 def main() -> None:
     """Measure, print, and write JSON if asked to."""
-    parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
-    parser.add_argument("--quick", action="store_true", help="only CH3F and small scaling tables: half a minute")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
-    parser.add_argument("--rounds", type=int, default=30, help="calls of each function; the median counts (default: 30)")
-    options = parser.parse_args()
-    results = {"machine": _machine(), "speed": [], "q2mm": [], "by_molecules": [], "by_atoms": []}
+    options = _parser().parse_args()
+    results = {"machine": _machine()}
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
-    for name, form in speed.problems(options.quick):
-        results["speed"].append(speed.measure(name, form, options.rounds, with_baseline=True))
-        _print_speed(results["speed"][-1])
-    results["q2mm"] = [] if options.quick else speed.against_q2mm(options.rounds)
-    for row in results["q2mm"]:
-        _print_q2mm(row)
-    counts, carbons = ((1, 8, 64), (1, 6, 22)) if options.quick else (scaling.MOLECULES, scaling.CARBONS)
-    results["by_molecules"] = scaling.by_molecules(options.rounds, counts)
-    results["by_atoms"] = scaling.by_atoms(options.rounds, carbons)
-    _print_scaling("by the number of molecules (C12H26)", results["by_molecules"])
-    _print_scaling("by the number of atoms (4 alkanes)", results["by_atoms"])
+    if options.what == "speed":
+        _speed(results, options.rounds, options.quick)
+    elif options.starts:
+        native.run_by_starts(results)
+    else:
+        native.run(results, options.only, options.rounds, options.limit, options.quick)
     if options.json:
         write_json(options.json, results)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
+    parser.add_argument("what", nargs="?", choices=("speed", "native"), default="speed", help="evaluations, or fits")
+    parser.add_argument("--quick", action="store_true", help="only CH3F and small tables: half a minute; native: one")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
+    parser.add_argument("--rounds", type=int, default=30, help="calls of each function; the median counts (default: 30)")
+    fits = parser.add_argument_group("native")
+    fits.add_argument("--limit", type=float, default=60.0, help="time of each fit whose curve is shown (default: 60 s)")
+    fits.add_argument("--only", nargs="+", choices=native.PARTS, default=native.PARTS, help="the tables to make")
+    fits.add_argument("--starts", action="store_true", help="instead: ever more starts, up to 4096, for GPUs")
+    return parser
+
+
+def _speed(results: dict, rounds: int, quick: bool) -> None:
+    results["speed"] = []
+    for name, form in speed.problems(quick):
+        results["speed"].append(speed.measure(name, form, rounds, with_baseline=True))
+        _print_speed(results["speed"][-1])
+    results["q2mm"] = [] if quick else speed.against_q2mm(rounds)
+    for row in results["q2mm"]:
+        _print_q2mm(row)
+    counts, carbons = ((1, 8, 64), (1, 6, 22)) if quick else (scaling.MOLECULES, scaling.CARBONS)
+    results["by_molecules"] = scaling.by_molecules(rounds, counts)
+    results["by_atoms"] = scaling.by_atoms(rounds, carbons)
+    _print_scaling("by the number of molecules (C12H26)", results["by_molecules"])
+    _print_scaling("by the number of atoms (4 alkanes)", results["by_atoms"])
 
 
 def _machine() -> dict[str, str]:

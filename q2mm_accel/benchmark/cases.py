@@ -1,14 +1,43 @@
-"""Synthetic problems of any size: straight alkanes."""
+"""The problems of the benchmark: objectives by name, and straight alkanes of any size."""
+
+import warnings
 
 import numpy as np
 
-from q2mm_accel.datasets.problems import FitProblem
+from q2mm_accel.datasets.problems import FitProblem, load_problem
+from q2mm_accel.errors import Q2MMAccelWarning
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.typing import perceive
+from q2mm_accel.objective import FusedObjective
 from q2mm_accel.spectra import frequencies
 
 _CC, _CH, _TETRAHEDRAL = 1.54, 1.09, np.arccos(-1.0 / 3.0)
+
+NATIVE_METHODS = ("lbfgsb", "lbfgs", "levenberg-marquardt", "projected-gradient")
+
+
+def objectives(name: str, form: str, references: str = "frequencies") -> tuple[FusedObjective, FusedObjective]:
+    """A problem with x in the force field's units, and with x in units of typical changes.
+
+    Args:
+        name: of `PROBLEMS`.
+        form: functional form.
+        references: "frequencies" as `load_problem` gives them; or "eigenmatrix", that of all QM Hessians.
+
+    Returns:
+        The first for `solve_native`, which scales by itself; the second for SciPy.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Q2MMAccelWarning)
+        problem = load_problem(name, form)
+        chosen = problem.references
+        if references == "eigenmatrix":
+            chosen = ReferenceData()
+            for number, system in enumerate(problem.systems):
+                chosen.add_eigenmatrix(system.molecule.hessian, system=number)
+        inputs = (problem.systems, problem.forcefield, chosen)
+        return FusedObjective(*inputs), FusedObjective(*inputs, parameter_scale="typical")
 
 
 def alkane(n_carbons: int, jitter: float = 0.0, seed: int = 0) -> Molecule:

@@ -61,6 +61,7 @@ class Fits:
         nfev: shape (S,).
         status: shape (S,).
         history: for each fit arrays (k, 3): loss, evaluations and norm of the gradient at accepted points.
+        settled: whether no segment's results are half taken over, as after a KeyboardInterrupt amid `advance`.
     """
 
     method: str
@@ -77,6 +78,7 @@ class Fits:
     nfev: np.ndarray
     status: np.ndarray
     history: list[list[np.ndarray]] = field(default_factory=list)
+    settled: bool = True
 
     @property
     def best(self) -> int:
@@ -95,14 +97,17 @@ class Fits:
         with exclusive_eigh(), dtype_promotion, rank_promotion:
             results = _segment(self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
             lanes, record = jax.tree.map(np.array, results)
+        self.settled = False
         self._collect(lanes, record, before)
         self.lanes = lanes
         self._refill()
+        self.settled = True
 
     def _collect(self, lanes: Lane, record: np.ndarray, before: np.ndarray) -> None:
         """Take the results of a segment's lanes, its record, and the evaluations that the lanes had before."""
         space = METHODS[self.method](self.memory).space
-        limits = (self.setting.scale, self.setting.lower, self.setting.upper)
+        settings = (self.setting.scale, self.setting.lower, self.setting.upper)
+        limits = [np.broadcast_to(each, lanes.best_point.shape) for each in settings]
         self._check_bounds(lanes.best_point, space.box(*limits))
         found, bad = (np.array(space.outside(points, *limits)[0]) for points in (lanes.best_point, lanes.bad_point))
         evaluated = np.isfinite(lanes.best_value)[:, None]

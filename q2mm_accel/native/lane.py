@@ -25,7 +25,7 @@ class Status(IntEnum):
 
 SENTENCES = {
     Status.RUNNING: "The fit was not finished.",
-    Status.CONVERGED: "Converged: a step reduced the loss by no more than ftol, or the projected gradient is within gtol.",
+    Status.CONVERGED: "Converged: a step reduced the loss by no more than tol, or the projected gradient is within gtol.",
     Status.ITERATION_LIMIT: "The number of iterations reached maxiter.",
     Status.LINE_SEARCH_FAILED: "No step along the solver's direction reduced the loss enough, so it has not converged.",
     Status.NON_FINITE: "The loss or its gradient is not finite.",

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from math import inf
 from numbers import Integral, Real
 from os import PathLike
 
-from q2mm_accel.errors import OptionError
+from q2mm_accel.errors import MissingPackageError, OptionError
 from q2mm_accel.native.loop import RECORDED
 from q2mm_accel.native.methods import METHODS
 from q2mm_accel.native.starts import SAMPLINGS
@@ -40,8 +42,15 @@ class Options:
         """Check every value."""
         for name, least in (("maxiter", 0), ("n_starts", 1), ("seed", 0), ("history_size", 1), ("callback_every", 1)):
             self._check_number(name, Integral, least)
-        for name in ("tol", "gtol", "spread", "checkpoint_every"):
+        self._check_number("checkpoint_every", Real, 0.0)
+        for name in ("tol", "gtol", "spread"):
             self._check_number(name, Real, 0.0)
+            if getattr(self, name) == inf:
+                raise OptionError(f"{name} is inf; it must be a number, and finite.")
+        for name in ("checkpoint", "resume"):
+            path = getattr(self, name)
+            if path is not None and not isinstance(path, str | PathLike):
+                raise OptionError(f"{name} is {path!r}; it must be the path of a file.")
         if self.lanes is not None:
             self._check_number("lanes", Integral, 1)
         if self.time_limit is not None:
@@ -52,6 +61,8 @@ class Options:
             raise OptionError(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {self.callback!r}; it must be a function.")
+        if self.progress and find_spec("rich") is None:
+            raise MissingPackageError("progress=True needs rich: python -m pip install 'q2mm_accel[cli]'")
 
     def _check_number(self, name: str, kind: type, least: float) -> None:
         value = getattr(self, name)
@@ -81,5 +92,5 @@ def check_method(method: str) -> None:
     Raises:
         OptionError: there is none of this name.
     """
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise OptionError(f"solve_native has no method {method!r}; choose one of {', '.join(METHODS)}.")

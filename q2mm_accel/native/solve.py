@@ -1,7 +1,6 @@
 """`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +30,8 @@ def solve(
     """What `FusedObjective.solve_native` explains."""
     limits = objective.bounds if bounds is None else as_bounds(bounds, objective.labels)
     bounded = np.any(np.isfinite(limits.lb) | np.isfinite(limits.ub))
-    method = method or ("lbfgsb" if bounded else "lbfgs")
+    if method is None:
+        method = "lbfgsb" if bounded else "lbfgs"
     check_method(method)
     start = parameter_vector(objective.x0 if x0 is None else x0, objective.labels, "x0")
     check_inside(start, limits, objective.labels)
@@ -47,30 +47,33 @@ def solve(
         check_inside(start, limits, objective.labels)
         fits = _fits(objective, method, start, limits, options)
     first = objective.fun_and_jac(start)[0]
-    stopped = _run(objective, fits, options, saver)
-    return _result(objective, fits, start, first, stopped)
+    with held_interrupts() as interrupted:
+        stopped = _run(objective, fits, options, saver, interrupted)
+        return _result(objective, fits, start, first, stopped)
 
 
 def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
     scale = objective.typical_scale
     numbers = (np.asarray(options.tol, dtype=np.float64), np.asarray(options.gtol, dtype=np.float64))
-    setting = Setting(objective.problem, scale, limits.lb, limits.ub, *numbers, np.asarray(options.maxiter))
+    maxiter = np.asarray(min(options.maxiter, _UNLIMITED), dtype=np.int64)
+    setting = Setting(objective.problem, scale, limits.lb, limits.ub, *numbers, maxiter)
     drawn = (options.n_starts, options.sampling, options.spread, options.seed)
     starts = draw_starts(start, limits.lb, limits.ub, scale, *drawn)
     lanes = options.lanes or usual_lanes(objective.problem, method, options.history_size)
     return begin(method, options.history_size, setting, starts, lanes)
 
 
-def _run(objective: FusedObjective, fits: Fits, options: Options, saver: Checkpointer | None) -> Status | None:
+def _run(
+    objective: FusedObjective, fits: Fits, options: Options, saver: Checkpointer | None, interrupted: Callable[[], bool]
+) -> Status | None:
     """Advance the fits until all have ended, or return why they were stopped; the best point is kept in any case."""
 
     def snapshot() -> Checkpoint:
-        return to_checkpoint(fits, objective.fingerprint)
+        return to_checkpoint(fits, objective.fingerprint, objective.fun(fits.x[fits.best]))
 
     trials = _UNLIMITED if len(fits.owner) == 1 else options.callback_every
     stopped = None
-    with ExitStack() as stack:
-        watch = stack.enter_context(Watch(options, stack.enter_context(held_interrupts())))
+    with Watch(options, interrupted) as watch:
         try:
             while fits.running and stopped is None:
                 fits.advance(options.callback_every, trials)
@@ -78,11 +81,12 @@ def _run(objective: FusedObjective, fits: Fits, options: Options, saver: Checkpo
                 if saver is not None:
                     saver.save_if_due(snapshot)
         finally:
-            if saver is not None:
+            if saver is not None and fits.settled:
                 saver.save(snapshot())
             objective.fun(fits.x[fits.best])
-    if stopped is not None:
-        fits.stop(stopped)
+    if stopped is None or not fits.running:
+        return None
+    fits.stop(stopped)
     return stopped
 
 

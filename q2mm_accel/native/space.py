@@ -38,7 +38,7 @@ class Space(NamedTuple):
         one_sided = jnp.where(below, lower + scale * (root - 1.0), upper - scale * (root - 1.0))
         value = jnp.where(below & above, jnp.where(fixed, lower, lower + half * (1.0 + jnp.sin(angle))), one_sided)
         slope = jnp.where(
-            below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), scale * internal / root * (2 * below - 1)
+            below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), scale * internal / root * jnp.where(below, 1.0, -1.0)
         )
         free = ~below & ~above
         value = jnp.where(free, internal * scale, jnp.clip(value, lower, upper))

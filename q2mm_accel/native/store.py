@@ -16,7 +16,7 @@ def _leaves(fits: Fits) -> dict[str, np.ndarray]:
     return {f"lanes.{number}": leaf for number, leaf in enumerate(jax.tree.leaves(fits.lanes))}
 
 
-def to_checkpoint(fits: Fits, fingerprint: str) -> Checkpoint:
+def to_checkpoint(fits: Fits, fingerprint: str, fun: float) -> Checkpoint:
     """Everything that the fits need to go on, with the best point for others."""
     histories = [np.concatenate([np.zeros((0, 3)), *parts]) for parts in fits.history]
     arrays = {
@@ -27,7 +27,7 @@ def to_checkpoint(fits: Fits, fingerprint: str) -> Checkpoint:
         "history": np.concatenate(histories),
         "history_lengths": np.array([len(history) for history in histories]),
     }
-    return Checkpoint(fingerprint, fits.method, fits.x[fits.best], float(fits.fun[fits.best]), arrays)
+    return Checkpoint(fingerprint, fits.method, fits.x[fits.best], fun, arrays)
 
 
 def restore(fits: Fits, checkpoint: Checkpoint) -> bool:
@@ -38,7 +38,7 @@ def restore(fits: Fits, checkpoint: Checkpoint) -> bool:
         fits are unchanged.
     """
     arrays = checkpoint.arrays
-    own = to_checkpoint(fits, checkpoint.fingerprint).arrays
+    own = to_checkpoint(fits, checkpoint.fingerprint, 0.0).arrays
     fixed = [name for name in own if not name.startswith("history")]
     alike = all(
         name in arrays and arrays[name].shape == own[name].shape and arrays[name].dtype == own[name].dtype for name in fixed
@@ -57,7 +57,10 @@ def restore(fits: Fits, checkpoint: Checkpoint) -> bool:
 
 
 def _go_on(fits: Fits) -> None:
-    """Fits that stopped at a number of iterations go on if maxiter has grown."""
+    """Fits that stopped at a number of iterations go on if maxiter has grown, and others stop if it has shrunk."""
+    lanes = fits.lanes
+    over = (lanes.status == int(Status.RUNNING)) & (lanes.nit >= fits.setting.maxiter) & (lanes.nfev > 0)
+    lanes.status[over] = fits.status[fits.owner[over]] = int(Status.ITERATION_LIMIT)
     limited = (fits.lanes.status == int(Status.ITERATION_LIMIT)) & (fits.lanes.nit < fits.setting.maxiter)
     fits.lanes.status[limited] = int(Status.RUNNING)
     fits.status[fits.owner[limited]] = int(Status.RUNNING)

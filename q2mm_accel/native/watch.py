@@ -9,7 +9,6 @@ from contextlib import contextmanager, nullcontext
 
 from scipy.optimize import OptimizeResult
 
-from q2mm_accel.errors import MissingPackageError
 from q2mm_accel.native.fit import Fits
 from q2mm_accel.native.lane import Status
 from q2mm_accel.native.options import Options
@@ -59,10 +58,8 @@ def _call(callback: Callable, result: OptimizeResult) -> bool:
 def _bar(options: Options):
     if not options.progress:
         return nullcontext()
-    try:
-        from rich.progress import Progress
-    except ImportError as error:
-        raise MissingPackageError("progress=True needs rich: python -m pip install 'q2mm_accel[cli]'") from error
+    from rich.progress import Progress
+
     return Progress(*Progress.get_default_columns(), transient=True)
 
 
