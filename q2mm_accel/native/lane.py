@@ -87,6 +87,8 @@ class Lane:
     """Trials rejected since the last accepted one or since the solver's memory was cleared."""
     cleared: Array
     """Whether the solver's memory was cleared since the last accepted trial."""
+    barred: Array
+    """Whether a trial since the last accepted one was not finite."""
     stalled: Array
     """Accepted steps in a row that reduced the loss by no more than ftol."""
     nit: Array

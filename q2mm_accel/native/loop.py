@@ -16,6 +16,8 @@ from q2mm_accel.native.methods import METHODS, Method, Trial
 RECORDED = 64
 """Accepted steps that a segment can record."""
 
+_HELD_BACK = 5
+"""Steps in a row beyond a method's patience that may bring nothing because trials before them were rejected."""
 _SMALLEST, _LARGEST = 0.1, 0.5
 """Bounds of the factor by which a rejected step is shortened."""
 
@@ -55,6 +57,7 @@ def opened(method: Method, point, n_residuals: int) -> Lane:
         step=jnp.ones_like(infinite),
         rejected=count,
         cleared=jnp.asarray(False),
+        barred=jnp.asarray(False),
         stalled=count,
         nit=count,
         nfev=count,
@@ -82,7 +85,7 @@ class _Outcome(NamedTuple):
 def _outcome(method: Method, lane: Lane, trial: Trial) -> _Outcome:
     first = lane.nfev == 0
     value, gradient = trial.evaluation[:2]
-    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+    finite = (value < jnp.sqrt(jnp.finfo(value.dtype).max)) & jnp.all(jnp.isfinite(gradient))
     accepted = finite & (first | trial.accepted)
     many = ~accepted & (lane.rejected >= method.trials)
     clear = many & ~lane.cleared if method.can_clear else jnp.zeros_like(many)
@@ -95,7 +98,7 @@ def _advanced(method: Method, setting: Setting, lane: Lane) -> Lane:
     trial = method.attempt(lane, partial(evaluate, method, setting), box)
     result = _outcome(method, lane, trial)
     accepted, value = result.accepted, trial.evaluation.value
-    small = value >= lane.best_value - setting.ftol * jnp.abs(value)
+    small = jnp.abs(value - lane.value) <= setting.ftol * jnp.abs(value)
     better = accepted & (value < lane.best_value)
     after = Lane(
         point=jnp.where(accepted, trial.point, lane.point),
@@ -105,6 +108,7 @@ def _advanced(method: Method, setting: Setting, lane: Lane) -> Lane:
         step=_next_step(method, lane, result),
         rejected=jnp.where(accepted | result.clear, 0, lane.rejected + 1),
         cleared=~accepted & (lane.cleared | result.clear),
+        barred=~accepted & (lane.barred | ~result.finite),
         stalled=jnp.where(accepted, jnp.where(small & ~result.first, lane.stalled + 1, 0), lane.stalled),
         nit=lane.nit + (accepted & ~result.first),
         nfev=lane.nfev + 1,
@@ -140,13 +144,22 @@ def _next_step(method: Method, lane: Lane, result: _Outcome):
 
 
 def _status(method: Method, setting: Setting, lane: Lane, after: Lane, result: _Outcome, box):
-    """Whether a lane goes on after a trial, and if not why."""
+    """Whether a lane goes on after a trial, and if not why.
+
+    Steps that bring nothing are convergence only if they are the solver's own, not held back by rejected trials, and only
+    at the lowest loss: a method whose loss may rise can end in a higher minimum.
+    """
+    expected, full = result.trial.expected, result.trial.full
     projected = jnp.clip(after.point - after.gradient, *box) - after.point
-    flat = ~result.accepted & result.finite & (result.trial.expected <= setting.ftol * jnp.abs(lane.value))
-    converged = (after.stalled >= method.patience) | flat | (jnp.abs(projected).max() <= setting.gtol)
-    failed = jnp.where(result.finite, int(Status.LINE_SEARCH_FAILED), int(Status.NON_FINITE))
+    nothing = (expected >= 0.0) & (expected <= setting.ftol * jnp.abs(lane.value))
+    flat = ~result.accepted & result.finite & full & nothing
+    ended = (result.accepted & full & (after.stalled >= method.patience)) | flat
+    ended = ended | (jnp.abs(projected).max() <= setting.gtol)
+    converged = ended & (after.value <= after.best_value + setting.ftol * jnp.abs(after.best_value))
+    failed = result.exhausted | ended | (after.stalled >= method.patience + _HELD_BACK)
+    cause = jnp.where(lane.barred | ~result.finite, int(Status.NON_FINITE), int(Status.LINE_SEARCH_FAILED))
     status = jnp.where(after.nit >= setting.maxiter, int(Status.ITERATION_LIMIT), int(Status.RUNNING))
-    status = jnp.where(result.exhausted, failed, status)
+    status = jnp.where(failed, cause, status)
     status = jnp.where(converged, int(Status.CONVERGED), status)
     return jnp.where(result.first & ~result.finite, int(Status.NON_FINITE), status)
 

@@ -24,6 +24,8 @@ _ARMIJO = 1e-4
 """Part of the reduction expected to first order that a step must bring."""
 _RECENT = 10
 """Losses above the highest of which the projected gradient method must not go."""
+_DAMPING = 1e-3
+"""First damping of Levenberg and Marquardt, relative to the largest diagonal element of JᵀJ; more holds steps back."""
 _LEAST_DAMPING = 1e-12
 """Keeps the equations of Levenberg and Marquardt regular when no variable can move."""
 _TRACED = {"implicit_diff": False, "jit": False, "unroll": True}
@@ -40,6 +42,8 @@ class Trial(NamedTuple):
     """Change of the loss to first order."""
     expected: Any
     """Reduction of the loss that the solver expects of its full step: when it is nothing, the fit has converged."""
+    full: Any
+    """Whether the step is the solver's own, not one held back after trials that were rejected."""
     if_accepted: Any
     """State of the solver."""
     if_rejected: Any
@@ -110,7 +114,17 @@ def _quasi_newton(solver: Callable, space: Space, tidied: Callable) -> Method:
         evaluation = recorder.evaluation
         accepted, change = _sufficient(lane, point, evaluation, lane.value)
         state = tidied(lane, point, evaluation, state)
-        return Trial(point, evaluation, accepted, change, -change / lane.step, state, lane.solver, jnp.ones_like(change))
+        return Trial(
+            point,
+            evaluation,
+            accepted,
+            change,
+            -change / lane.step,
+            lane.rejected == 0,
+            state,
+            lane.solver,
+            jnp.ones_like(change),
+        )
 
     return Method(start, attempt, space, False, True, _first_unit, patience=2, trials=20)
 
@@ -162,7 +176,17 @@ def _projected_gradient() -> Method:
         curvature = moved @ turned
         step = jnp.where(curvature > 0.0, (moved @ moved) / jnp.where(curvature > 0.0, curvature, 1.0), 1e10)
         recent = recent.at[state.iter_num % _RECENT].set(evaluation.value)
-        return Trial(point, evaluation, accepted, change, jnp.inf, (state, recent), lane.solver, jnp.clip(step, 1e-12, 1e10))
+        return Trial(
+            point,
+            evaluation,
+            accepted,
+            change,
+            jnp.inf,
+            lane.rejected == 0,
+            (state, recent),
+            lane.solver,
+            jnp.clip(step, 1e-12, 1e10),
+        )
 
     return Method(start, attempt, BOX, False, True, _first_unit, patience=50, trials=40)
 
@@ -171,7 +195,7 @@ def _levenberg_marquardt() -> Method:
     """Variables at a bound that the gradient pushes against have no column in the Jacobian; steps end at the bounds."""
 
     def solver(residuals, jacobian):
-        settings = {"materialize_jac": True, "solver": "cholesky", "damping_parameter": 1e-3, **_TRACED}
+        settings = {"materialize_jac": True, "solver": "cholesky", "damping_parameter": _DAMPING, **_TRACED}
         made = jaxopt.LevenbergMarquardt(residual_fun=residuals, **settings)
         made._jac_fun = jacobian  # JAXopt 0.8.5 ignores its argument jac_fun when the Jacobian is materialized
         return made
@@ -188,7 +212,8 @@ def _levenberg_marquardt() -> Method:
         point = jnp.clip(recorder.point, *box)
         expected = state.delta @ (lane.solver.damping_factor * state.delta - lane.solver.gradient)
         accepted = state.increase_factor == 2.0  # what JAXopt sets after a step that it takes
-        return Trial(point, recorder.evaluation, accepted, -expected, expected, state, state, lane.step)
+        full = lane.solver.damping_factor <= _DAMPING * jnp.diag(lane.solver.jtj).max()
+        return Trial(point, recorder.evaluation, accepted, -expected, expected, full, state, state, lane.step)
 
     return Method(start, attempt, BOX, True, False, jnp.ones_like, patience=1, trials=12)
 

@@ -111,7 +111,11 @@ def _result(
         nit=int(fits.nit[best]),
         nfev=int(fits.nfev.sum()),
         njev=int(fits.nfev.sum()),
-        history={"fun": history[:, 0], "nfev": history[:, 1].astype(np.int64), "gradient_norm": history[:, 2]},
+        history={
+            "fun": history[:, 0].copy(),
+            "nfev": history[:, 1].astype(np.int64),
+            "gradient_norm": history[:, 2].copy(),
+        },
         method=fits.method,
     )
     if len(fits.fun) > 1:

@@ -7,7 +7,9 @@ import numpy as np
 from jax import Array
 
 _NUDGE = 1e-3
-"""How far from its bounds, relative to their distance or to a typical change, a smoothly bounded variable starts."""
+"""How far from its bounds a smoothly bounded variable starts, relative to their distance ..."""
+_LARGEST_NUDGE = 0.1
+"""... but at most, in typical changes."""
 
 
 class Space(NamedTuple):
@@ -37,9 +39,8 @@ class Space(NamedTuple):
         root = jnp.sqrt(internal**2 + 1.0)
         one_sided = jnp.where(below, lower + scale * (root - 1.0), upper - scale * (root - 1.0))
         value = jnp.where(below & above, jnp.where(fixed, lower, lower + half * (1.0 + jnp.sin(angle))), one_sided)
-        slope = jnp.where(
-            below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), scale * internal / root * jnp.where(below, 1.0, -1.0)
-        )
+        one_sided_slope = scale * internal / root * jnp.where(below, 1.0, -1.0)
+        slope = jnp.where(below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), one_sided_slope)
         free = ~below & ~above
         value = jnp.where(free, internal * scale, jnp.clip(value, lower, upper))
         return value, jnp.where(free, scale, slope)
@@ -51,7 +52,8 @@ class Space(NamedTuple):
         below, above = np.isfinite(lower), np.isfinite(upper)
         both = below & above
         half = np.where(both & (upper > lower), 0.5 * (np.where(both, upper - lower, 2.0)), 1.0)
-        position = np.clip((x - np.where(below, lower, 0.0)) / half - 1.0, _NUDGE - 1.0, 1.0 - _NUDGE)
+        nudge = np.minimum(_NUDGE, _LARGEST_NUDGE * scale / half)
+        position = np.clip((x - np.where(below, lower, 0.0)) / half - 1.0, nudge - 1.0, 1.0 - nudge)
         distance = np.where(below, x - np.where(below, lower, 0.0), np.where(above, upper, 0.0) - x) / scale
         one_sided = np.sqrt((np.maximum(distance, _NUDGE) + 1.0) ** 2 - 1.0)
         bounded = np.where(both, half / scale * np.arcsin(position), one_sided)
