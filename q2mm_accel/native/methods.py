@@ -181,7 +181,7 @@ def _projected_gradient() -> Method:
             evaluation,
             accepted,
             change,
-            jnp.inf,
+            -change,
             lane.rejected == 0,
             (state, recent),
             lane.solver,
