@@ -51,10 +51,10 @@ def starts_of(objective: FusedObjective, count: int) -> np.ndarray:
 
 
 def by_scipy(objective: FusedObjective, starts: np.ndarray, **options) -> Fitted:
-    """L-BFGS-B from each start, (S, n) in the units of x."""
+    """L-BFGS-B from each start, (S, n) in the force field's units."""
     objective.fun(objective.x0)
     begin = time.perf_counter()
-    fits = [_scipy(objective, start, options) for start in starts]
+    fits = [_scipy(objective, start, options) for start in starts / objective.space.scale]
     seconds = time.perf_counter() - begin
     losses, successes = np.array([fit.fun for fit in fits]), np.array([fit.success for fit in fits])
     return Fitted(losses, float(successes.mean()), int(sum(fit.nfev for fit in fits)), seconds)
@@ -106,7 +106,7 @@ def quality(name: str, form: str, references: str, methods: list[str], count: in
     """
     plain, scaled = objectives(name, form, references)
     first = plain.fun(plain.x0)
-    theirs = by_scipy(scaled, starts_of(plain, count) / scaled.space.scale, ftol=1e-15, gtol=1e-12, maxiter=10_000)
+    theirs = by_scipy(scaled, starts_of(plain, count), ftol=1e-15, gtol=1e-12, maxiter=10_000)
     row = {"problem": name, "form": form, "references": references, "starts": count, "methods": {}}
     row["scipy"] = theirs.figures()
     for method in methods:
@@ -131,7 +131,7 @@ def throughput(name: str, form: str, methods: list[str], count: int, scipy_count
     """
     plain, scaled = objectives(name, form)
     first = plain.fun(plain.x0)
-    some = starts_of(plain, count)[:scipy_count] / scaled.space.scale
+    some = starts_of(plain, count)[:scipy_count]
     theirs = by_scipy(scaled, some, ftol=1e-9, gtol=1e-8, maxiter=_ITERATIONS)
     seconds = theirs.seconds * count / scipy_count
     row = {"problem": name, "form": form, "starts": count, "scipy_starts": scipy_count, "methods": {}}
