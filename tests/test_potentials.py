@@ -81,7 +81,7 @@ FAULTS = {
     "a form to be like that does not exist": (
         lambda: register_form("morse", like="amber", bond=morse),
         FormError,
-        ("'amber'", "known are harmonic, mm3"),
+        ("'amber'", "known are harmonic, ", "mm3"),
     ),
     "a kind of term that does not exist": (
         lambda: register_form("morse", stretch=morse),
