@@ -97,10 +97,14 @@ class Fitting:
                 - callback_every (10): accepted steps (of many starts: trials) between two calls, at most 64. Ctrl-C, the
                   time limit, progress and checkpoints also wait for it. It does not change the result.
                 - progress (False): show a bar, with rich.
-                - time_limit: seconds, compilation included.
+                - time_limit: seconds, the first evaluation and compilation included.
                 - checkpoint: path of a file to save the state to, and checkpoint_every (30): seconds between two savings.
                 - resume: path of a checkpoint to go on from. With the same method, starts and bounds, the fit goes on as
                   if it had not been interrupted; else, and from checkpoints of SciPy's optimizers, from the best point.
+                  With a larger maxiter, fits go on that had reached it; of many starts, those whose lane no other has taken.
+
+            Ctrl-C ends a fit after the current segment, with the best point as its result; a second one raises
+            KeyboardInterrupt at once.
 
         Returns:
             x, fun, jac, success, status (a `q2mm_accel.native.lane.Status`), message, nit (of the best start), nfev and

@@ -9,22 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import Q2MMAccelWarning
+from q2mm_accel.errors import ParameterError, Q2MMAccelWarning, TopologyError
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.kernel.lookup import check_references
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem, checked_systems, warn_unused
+from q2mm_accel.kernel.problem import build_problem, warn_unused
 from q2mm_accel.kernel.robust import checked_f_scale
 from q2mm_accel.model.balance import balanced_weights
 from q2mm_accel.model.bounds import parameter_vector
 from q2mm_accel.model.box import box, start_and_bounds
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.priors import Prior, checked_priors, prior_rows
+from q2mm_accel.model.numbers import as_tuple
+from q2mm_accel.model.priors import Prior, prior_rows
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.selection import selected
 from q2mm_accel.model.space import parameter_space
 from q2mm_accel.model.system import System
-from q2mm_accel.model.ties import Tie, checked_ties
+from q2mm_accel.model.ties import Tie
 from q2mm_accel.precision import require_float64
 
 
@@ -98,11 +99,11 @@ class FitInputs:
         """
         require_float64()
         form_named(forcefield.form)
-        self.systems = checked_systems(systems)
+        self.systems = as_tuple(systems, System, "systems", TopologyError)
         self.references = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(self.references, self.systems)
         active = None if active is None else selected(active, forcefield, "active")
-        ties, priors = checked_ties(ties), checked_priors(priors)
+        ties, priors = as_tuple(ties, Tie, "ties", ParameterError), as_tuple(priors, Prior, "priors", ParameterError)
         self.space = parameter_space(forcefield, active, ties, parameter_scale)
         self.labels = self.space.labels
         self.x0, self.bounds = start_and_bounds(self.space, x0, bounds)
@@ -154,7 +155,7 @@ class FitInputs:
         found = problem_from_q2mm(objective_function)
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")
-        options["ties"] = checked_ties(options.get("ties", ()))
+        options["ties"] = as_tuple(options.get("ties", ()), Tie, "ties", ParameterError)
         space = parameter_space(found.forcefield, options.get("active"), options["ties"], found.parameter_scale)
         return cls(
             found.systems,

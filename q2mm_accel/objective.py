@@ -16,7 +16,7 @@ from q2mm_accel.fitting import Fitting
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.kernel import residuals as kernel
 from q2mm_accel.kernel.batching import quantised
-from q2mm_accel.kernel.jacobian import residuals_and_jacobian
+from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.model.bounds import parameter_rows, parameter_vector
 from q2mm_accel.precision import require_float64
 from q2mm_accel.threads import exclusive_eigh
@@ -43,13 +43,7 @@ predictions = jax.jit(_counted(kernel.predictions))
 _residuals = jax.jit(_counted(kernel.residuals))
 
 
-def _only_jacobian(problem, vector):
-    return residuals_and_jacobian(problem, vector)[1]
-
-
-_jacobian = jax.jit(_counted(_only_jacobian))
-
-
+_jacobian = jax.jit(_counted(jacobian))
 _losses = jax.jit(jax.vmap(_counted(kernel.loss), in_axes=(None, 0)))
 
 
@@ -159,8 +153,7 @@ class FusedObjective(FitInputs, Fitting):
         return values
 
     def _batch_size(self, count: int) -> int:
-        each = sum(8 * bucket.component_present.size * bucket.component_present.shape[1] for bucket in self.problem.buckets)
-        return int(min(count, max(1, _BATCH_BYTES // (8 * each))))
+        return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
 
     def _evaluate(self, x: ArrayLike) -> tuple[float, np.ndarray]:
         vector = parameter_vector(x, self.labels, "x")

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from q2mm_accel.errors import NonFiniteError
+from q2mm_accel.errors import NonFiniteError, TopologyError
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem, checked_systems
+from q2mm_accel.kernel.problem import build_problem
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.numbers import as_tuple
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import predictions
@@ -32,7 +33,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
     """
     require_float64()
     form_named(forcefield.form)
-    systems, references = checked_systems(systems), ReferenceData()
+    systems, references = as_tuple(systems, System, "systems", TopologyError), ReferenceData()
     if not systems:
         return []
     for number, system in enumerate(systems):

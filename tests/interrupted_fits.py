@@ -235,5 +235,6 @@ def fit_scipy(path):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell start without it
     task = {"native": native, "scipy": scipy, "fit-native": fit_native, "fit-scipy": fit_scipy}[sys.argv[1]]
     print(json.dumps(task(Path(sys.argv[2]))))

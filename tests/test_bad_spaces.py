@@ -65,7 +65,7 @@ BAD = {
     ),
 }
 OBJECTIVES = {
-    "ties that are no ties": (build(ties=[(CF, CH)]), ("ties[0] is a tuple", "Tie.equal")),
+    "ties that are no ties": (build(ties=[(CF, CH)]), ("ties[0] is a tuple", "make a Tie")),
     "ties that are a number": (build(ties=1.0), ("ties is 1.0",)),
     "bounds that exclude each other": (
         build(ties=Tie.ratio(HCH0, RH, 5.0)),
@@ -85,7 +85,7 @@ OBJECTIVES = {
     ),
     "a label of two parameters": (
         lambda: parameter_space(
-            replace(PROBLEM.forcefield, labels=["bond k"] * 2 + ["x"] * 6), ties=Tie.ratio("bond k", "x", 2.0)
+            replace(PROBLEM.forcefield, labels=["bond k"] * 2 + ["x"] * 6), ties=[Tie.ratio("bond k", "x", 2.0)]
         ),
         ("'bond k' belongs to 2 parameters (0, 1)",),
     ),

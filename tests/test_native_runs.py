@@ -13,7 +13,7 @@ from native_fits import FAST, OTHER_BOUNDS, PROBLEM, Broken, Stop, assert_same, 
 from scipy.optimize import OptimizeResult, minimize
 
 from q2mm_accel.io.checkpoint import load_checkpoint
-from q2mm_accel.native import fit, watch
+from q2mm_accel.native import fit, solve, watch
 from q2mm_accel.native.lane import Status
 from q2mm_accel.native.methods import METHODS
 from q2mm_accel.objective import traces
@@ -156,7 +156,8 @@ def test_no_time_is_one_segment(objective, n_starts):
 
 def test_a_fit_goes_on_until_its_time_is_over(objective, monkeypatch):
     now = iter(range(100))
-    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    for module in (solve, watch):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(now)))
     result = objective.solve_native("lbfgsb", time_limit=3.5, callback_every=2)
     assert result.status == Status.TIME_LIMIT and result.nit == 8
     assert_same(result, objective.solve_native("lbfgsb", maxiter=8), but=("status",))

@@ -145,7 +145,7 @@ def test_only_the_wanted_files_are_unpacked(tmp_path):
     [f"{HESSIAN_FOLDER}/{'../' * 6}escaped.in", f"{HESSIAN_FOLDER}/{'../' * 20}escaped.in"],
 )
 def test_a_member_that_leads_out_of_the_folder_is_refused(tmp_path, name):
-    with pytest.raises(DatasetError, match="could not be unpacked.*escaped.in.*outside the destination"):
+    with pytest.raises(DatasetError, match="could not be unpacked.*escaped.in is not a plain file within"):
         archive.unpack(tar_file(tmp_path / "a.tar.gz", [*COMPLETE, name]), tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
 
@@ -160,7 +160,7 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(tmp_path):
         link = tarfile.TarInfo(f"{HESSIAN_FOLDER}/1.in")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
         tar.addfile(link)
-    with pytest.raises(DatasetError, match="could not be unpacked.*absolute path"):
+    with pytest.raises(DatasetError, match="could not be unpacked.*1.in is not a plain file within"):
         archive.unpack(path, tmp_path / "folder")
 
 

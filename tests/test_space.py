@@ -118,7 +118,7 @@ def test_equal_parameters_are_equal_to_the_last_bit(problem):
 
 
 def test_the_start_of_a_tied_parameter_follows_from_its_tie(problem):
-    space = parameter_space(problem.forcefield, ties=Tie.ratio(CH, CF, 1.5))
+    space = parameter_space(problem.forcefield, ties=[Tie.ratio(CH, CF, 1.5)])
     values = dict(zip(problem.forcefield.labels, space.expand(space.start), strict=True))
     assert values[CH] == 1.5 * values[CF] != problem.forcefield.parameters[2]
 

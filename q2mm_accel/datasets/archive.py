@@ -111,19 +111,18 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: the folder to make; one that exists already is left as it is.
 
     Raises:
-        DatasetError: a file is missing, the archive is damaged, or one of its names leads out of the folder.
+        DatasetError: a file is missing or is a link, the archive is damaged, or a name leads out of the folder.
     """
-    if not hasattr(tarfile, "data_filter"):
-        raise DatasetError("unpacking an archive safely needs Python 3.11.4 or later; update Python.")
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        new = Path(temporary) / folder.name
         try:
             with tarfile.open(archive, "r:gz") as tar:
-                members = _wanted(archive, tar.getmembers())
-                tar.extractall(temporary, members=members, filter="data")
+                for member in _wanted(archive, tar.getmembers()):
+                    _write(tar, member, new)
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise DatasetError(f"{archive} could not be unpacked: {error}. Delete the file and try again.") from error
         try:
-            os.rename(Path(temporary) / members[0].name.partition("/")[0], folder)
+            os.rename(new, folder)
         except OSError:
             if not folder.is_dir():  # otherwise another process was faster
                 raise
@@ -137,3 +136,12 @@ def _wanted(archive: Path, members: list[tarfile.TarInfo]) -> list[tarfile.TarIn
             raise DatasetError(f"{archive} has no {pattern}. Delete the file and try again.")
         chosen += matches
     return chosen
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a plain file below `folder`; whatever else a member may be, or ask for, is not followed."""
+    path = folder / member.name.partition("/")[2]
+    if not member.isreg() or not path.resolve().is_relative_to(folder.resolve()):
+        raise tarfile.ExtractError(f"{member.name} is not a plain file within the archive's folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tar.extractfile(member).read())

@@ -146,6 +146,12 @@ class Problem:
     n_types: tuple[tuple[str, int], ...] = _static()
     """Number of types per kind, in the order of the parameter vector."""
 
+    @property
+    def hessian_elements(self) -> int:
+        """Number of elements of all padded Hessians, the measure of an evaluation's size."""
+        shapes = (bucket.component_present.shape for bucket in self.buckets)
+        return sum(molecules * size**2 for molecules, size in shapes)
+
 
 OUTPUTS = ("energy", "eigenvalues", "hessian", "eigenmatrix")
 """What a bucket can compute: (M,), (M, D), (M, D, D) and (M, D, D)."""

@@ -1,7 +1,7 @@
 """Systems, force field and references -> the `Problem` of arrays that compiled functions take."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -100,21 +100,6 @@ def _padded(rows: PriorRows, fill) -> Priors:
         center=np.pad(rows.center, (0, padding), constant_values=fill),
         weight=np.pad(rows.weight, (0, padding), constant_values=fill),
     )
-
-
-def checked_systems(systems: Iterable[System]) -> tuple[System, ...]:
-    """The systems as a tuple.
-
-    Raises:
-        TopologyError: one of them is something else.
-    """
-    result = tuple(systems)
-    for number, system in enumerate(result):
-        if not isinstance(system, System):
-            raise TopologyError(
-                f"systems[{number}] is a {type(system).__name__}; make a System of it, which holds a molecule and its terms."
-            )
-    return result
 
 
 def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:

@@ -1,9 +1,14 @@
-"""Numbers as users pass them, turned into float64 arrays or refused by name."""
+"""Numbers and sequences as users pass them, turned into float64 arrays and tuples or refused by name."""
+
+from collections.abc import Iterable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import Q2MMAccelError
+
+_Kind = TypeVar("_Kind")
 
 
 def real_array(
@@ -47,3 +52,20 @@ def real_array(
         found = f"element {place} is {array[place]}" if place else f"it is {array}"
         raise error(f"{what} must be finite, but {found}.")
     return array
+
+
+def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error: type[Q2MMAccelError]) -> tuple[_Kind, ...]:
+    """Items of one class as a tuple; a single one is a tuple of one.
+
+    Raises:
+        Q2MMAccelError: of the type `error`: one of them is something else.
+    """
+    if isinstance(items, kind):
+        return (items,)
+    if not isinstance(items, Iterable):
+        raise error(f"{what} is {items!r}; give a sequence of {kind.__name__}.")
+    result = tuple(items)
+    for number, item in enumerate(result):
+        if not isinstance(item, kind):
+            raise error(f"{what}[{number}] is a {type(item).__name__}; make a {kind.__name__} of it.")
+    return result

@@ -68,23 +68,6 @@ NO_ROWS = PriorRows(np.zeros(0, dtype=np.int32), np.zeros(0), np.zeros(0))
 """No further residuals."""
 
 
-def checked_priors(priors: Prior | Iterable[Prior]) -> tuple[Prior, ...]:
-    """The priors as a tuple; a single one is a tuple of one.
-
-    Raises:
-        ParameterError: one of them is something else.
-    """
-    if isinstance(priors, Prior):
-        return (priors,)
-    if not isinstance(priors, Iterable):
-        raise ParameterError(f"priors is {priors!r}; give a sequence of Prior.")
-    result = tuple(priors)
-    for number, prior in enumerate(result):
-        if not isinstance(prior, Prior):
-            raise ParameterError(f"priors[{number}] is a {type(prior).__name__}; make a Prior of it, with its width.")
-    return result
-
-
 def prior_rows(priors: Iterable[Prior], l2: float, scale: np.ndarray, forcefield: ForceField) -> PriorRows:
     """The residuals of all priors, one for each parameter they name, and then of the penalty l2 Σ (Δx)².
 

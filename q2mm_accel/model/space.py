@@ -10,7 +10,7 @@ from q2mm_accel.errors import ParameterError
 from q2mm_accel.model.bounds import parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.selection import selected
-from q2mm_accel.model.ties import Tie, checked_ties, resolve_ties
+from q2mm_accel.model.ties import Tie, resolve_ties
 
 ROUNDING = 1e-12
 """Relative to the terms of a sum: what rounding may do to a parameter that follows from others, with a wide margin."""
@@ -75,7 +75,7 @@ class ParameterSpace:
 def parameter_space(
     forcefield: ForceField,
     active: str | Iterable[str] | ArrayLike | None = None,
-    ties: Tie | Iterable[Tie] = (),
+    ties: Iterable[Tie] = (),
     parameter_scale: ArrayLike | str | None = None,
 ) -> ParameterSpace:
     """What is fitted, and how all parameters follow from it.
@@ -95,7 +95,7 @@ def parameter_space(
     n_parameters, values = forcefield.n_parameters, forcefield.parameters
     scale = _checked_scale(parameter_scale, forcefield)
     moving = np.ones(n_parameters, dtype=bool) if active is None else selected(active, forcefield, "active")
-    resolved = resolve_ties(checked_ties(ties), forcefield)
+    resolved = resolve_ties(ties, forcefield)
     tied = np.isin(np.arange(n_parameters), list(resolved))
     free = np.flatnonzero(moving & ~tied)
     if n_parameters and not len(free):

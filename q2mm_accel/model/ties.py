@@ -64,23 +64,6 @@ class Tie:
         return cls(parameter, {label: -float(count) for label, count in Counter(others).items()}, constant)
 
 
-def checked_ties(ties: Tie | Iterable[Tie]) -> tuple[Tie, ...]:
-    """The ties as a tuple; a single one is a tuple of one.
-
-    Raises:
-        ParameterError: one of them is something else.
-    """
-    if isinstance(ties, Tie):
-        return (ties,)
-    if not isinstance(ties, Iterable):
-        raise ParameterError(f"ties is {ties!r}; give a sequence of Tie.")
-    result = tuple(ties)
-    for number, tie in enumerate(result):
-        if not isinstance(tie, Tie):
-            raise ParameterError(f"ties[{number}] is a {type(tie).__name__}; make a Tie of it (Tie.equal gives several).")
-    return result
-
-
 def resolve_ties(ties: Iterable[Tie], forcefield: ForceField) -> dict[int, tuple[float, dict[int, float]]]:
     """The tied parameters as affine functions of parameters that are not tied.
 

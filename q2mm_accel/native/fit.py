@@ -16,14 +16,13 @@ from q2mm_accel.threads import exclusive_eigh
 
 _ROUNDING = 1e-12
 """Distance from a bound, relative to its size, that rounding explains."""
-
-
 _CPU_ELEMENTS = 2**15
 _DEVICE_ELEMENTS = 2**24
 """Elements of Hessians that keep a CPU or another device busy."""
 _JACOBIAN = 4
 """How many times as much there is to do where a Jacobian is needed."""
 _MOST_LANES = 1024
+"""Beyond it there is nothing to gain for molecules of any size, and compiled programs grow."""
 
 
 def _counted(*arguments):
@@ -50,6 +49,7 @@ class Fits:
         method: name of the method.
         memory: number of steps that a quasi-Newton method remembers.
         setting: what the fits depend on.
+        labels: names of the n elements of x.
         starts: shape (S, n), where they begin.
         lanes: state of the loop, arrays with a leading axis L.
         owner: shape (L,), number of the fit in each lane.
@@ -67,6 +67,7 @@ class Fits:
     method: str
     memory: int
     setting: Setting
+    labels: tuple[str, ...]
     starts: np.ndarray
     lanes: Lane
     owner: np.ndarray
@@ -129,7 +130,7 @@ class Fits:
             number = int(np.argmax(excess.max(axis=0)))
             raise SolverError(
                 f"{self.method} left the bounds {self.setting.lower[number]:.6g} to {self.setting.upper[number]:.6g} of "
-                f"parameter {number}. Please report it, and use another method."
+                f"parameter {number} ({self.labels[number]}). Please report it, and use another method."
             )
 
     def _refill(self) -> None:
@@ -149,20 +150,20 @@ class Fits:
 
 def usual_lanes(problem: Problem, method: str, memory: int) -> int:
     """How many fits side by side keep a machine busy; more of them on a CPU would only wait for each other."""
-    elements = sum(bucket.component_present.size * bucket.component_present.shape[1] for bucket in problem.buckets)
     enough = _CPU_ELEMENTS if jax.default_backend() == "cpu" else _DEVICE_ELEMENTS
     if METHODS[method](memory).squares:
         enough //= _JACOBIAN
-    return int(np.clip(enough // elements, 2, _MOST_LANES))
+    return int(np.clip(enough // problem.hessian_elements, 2, _MOST_LANES))
 
 
-def begin(method: str, memory: int, setting: Setting, starts: np.ndarray, n_lanes: int) -> Fits:
+def begin(method: str, memory: int, setting: Setting, labels: tuple[str, ...], starts: np.ndarray, n_lanes: int) -> Fits:
     """Fits from many starts, before any evaluation.
 
     Args:
         method: name of the method.
         memory: number of steps that a quasi-Newton method remembers.
         setting: what the fits depend on.
+        labels: names of the n elements of x.
         starts: shape (S, n), within the bounds.
         n_lanes: how many go side by side.
 
@@ -174,6 +175,7 @@ def begin(method: str, memory: int, setting: Setting, starts: np.ndarray, n_lane
         method=method,
         memory=memory,
         setting=setting,
+        labels=labels,
         starts=starts,
         lanes=open_lanes(method, memory, setting, starts[:n_lanes]),
         owner=np.arange(min(n_lanes, count)),

@@ -1,6 +1,7 @@
 """`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,6 +29,7 @@ def solve(
     options: Options,
 ) -> OptimizeResult:
     """What `FusedObjective.solve_native` explains."""
+    began = time.monotonic()
     limits = objective.bounds if bounds is None else as_bounds(bounds, objective.labels)
     bounded = np.any(np.isfinite(limits.lb) | np.isfinite(limits.ub))
     if method is None:
@@ -48,7 +50,8 @@ def solve(
         fits = _fits(objective, method, start, limits, options)
     first = objective.fun_and_jac(start)[0]
     with held_interrupts() as interrupted:
-        stopped = _run(objective, fits, options, saver, interrupted)
+        with Watch(options, began, interrupted) as watch:
+            stopped = _run(objective, fits, options, saver, watch)
         return _result(objective, fits, start, first, stopped)
 
 
@@ -60,11 +63,15 @@ def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bou
     drawn = (options.n_starts, options.sampling, options.spread, options.seed)
     starts = draw_starts(start, limits.lb, limits.ub, scale, *drawn)
     lanes = options.lanes or usual_lanes(objective.problem, method, options.history_size)
-    return begin(method, options.history_size, setting, starts, lanes)
+    return begin(method, options.history_size, setting, objective.labels, starts, lanes)
 
 
 def _run(
-    objective: FusedObjective, fits: Fits, options: Options, saver: Checkpointer | None, interrupted: Callable[[], bool]
+    objective: FusedObjective,
+    fits: Fits,
+    options: Options,
+    saver: Checkpointer | None,
+    watch: Watch,
 ) -> Status | None:
     """Advance the fits until all have ended, or return why they were stopped; the best point is kept in any case."""
 
@@ -73,17 +80,16 @@ def _run(
 
     trials = _UNLIMITED if len(fits.owner) == 1 else options.callback_every
     stopped = None
-    with Watch(options, interrupted) as watch:
-        try:
-            while fits.running and stopped is None:
-                fits.advance(options.callback_every, trials)
-                stopped = watch.reason_to_stop(fits)
-                if saver is not None:
-                    saver.save_if_due(snapshot)
-        finally:
-            if saver is not None and fits.settled:
-                saver.save(snapshot())
-            objective.fun(fits.x[fits.best])
+    try:
+        while fits.running and stopped is None:
+            fits.advance(options.callback_every, trials)
+            stopped = watch.reason_to_stop(fits)
+            if saver is not None:
+                saver.save_if_due(snapshot)
+    finally:
+        if saver is not None and fits.settled:
+            saver.save(snapshot())
+        objective.fun(fits.x[fits.best])
     if stopped is None or not fits.running:
         return None
     fits.stop(stopped)
@@ -137,7 +143,7 @@ def _message(objective: FusedObjective, fits: Fits, status: Status) -> str:
 def _where(objective: FusedObjective, x: np.ndarray) -> str:
     """Which molecules and parameters make the loss not finite at x."""
     try:
-        objective.fun(x)
+        value = objective.fun(x)
     except NonFiniteError as error:
         return str(error)
-    return "Evaluated again at the same point, it is finite."
+    return f"Where that was last found, the objective itself gives {value:.6g}."

@@ -61,6 +61,5 @@ def _go_on(fits: Fits) -> None:
     lanes = fits.lanes
     over = (lanes.status == int(Status.RUNNING)) & (lanes.nit >= fits.setting.maxiter) & (lanes.nfev > 0)
     lanes.status[over] = fits.status[fits.owner[over]] = int(Status.ITERATION_LIMIT)
-    limited = (fits.lanes.status == int(Status.ITERATION_LIMIT)) & (fits.lanes.nit < fits.setting.maxiter)
-    fits.lanes.status[limited] = int(Status.RUNNING)
-    fits.status[fits.owner[limited]] = int(Status.RUNNING)
+    limited = (lanes.status == int(Status.ITERATION_LIMIT)) & (lanes.nit < fits.setting.maxiter)
+    lanes.status[limited] = fits.status[fits.owner[limited]] = int(Status.RUNNING)

@@ -64,15 +64,12 @@ def _bar(options: Options):
 
 
 class Watch:
-    """Decides between segments whether fits go on. Use as a context manager around them.
+    """Decides between segments whether fits go on. Use as a context manager around them."""
 
-    Time counts from here, compilation included.
-    """
-
-    def __init__(self, options: Options, interrupted: Callable[[], bool]) -> None:
-        """Take the options and whether there was a Ctrl-C."""
+    def __init__(self, options: Options, began: float, interrupted: Callable[[], bool]) -> None:
+        """Take the options, when it all began by `time.monotonic`, and whether there was a Ctrl-C."""
         self._options, self._interrupted = options, interrupted
-        self._end = float("inf") if options.time_limit is None else time.monotonic() + options.time_limit
+        self._end = float("inf") if options.time_limit is None else began + options.time_limit
         self._bar = _bar(options)
         self._task = None
 
