@@ -57,6 +57,14 @@ class PrecisionError(Q2MMAccelError, RuntimeError):
     """JAX is not configured for the precision that was asked for."""
 
 
+class DeviceError(Q2MMAccelError, ValueError):
+    """Devices or a mesh that a problem cannot be shared out to."""
+
+
+class DeviceMemoryError(Q2MMAccelError, MemoryError):
+    """A problem does not fit into the memory of a device."""
+
+
 class VersionError(Q2MMAccelError, RuntimeError):
     """An installed package has a version known to give wrong results."""
 

@@ -45,9 +45,11 @@ class Fitting:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that the loss, x and its bounds depend on: molecules, references and options."""
-        leaves, structure = jax.tree.flatten(self.problem)
-        arrays = [np.asarray(leaf) for leaf in leaves]
+        """SHA-256 of everything that defines the loss, x and its bounds: molecules, references and options.
+
+        Precision, batches and devices do not count: a fit may go on with others.
+        """
+        arrays, structure = jax.tree.flatten(self._build())
         return fingerprint([*arrays, self.bounds.lb, self.bounds.ub], [str(structure), *self.labels])
 
     def solve_native(

@@ -2,15 +2,21 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from numbers import Integral
 from typing import Self
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import ParameterError, Q2MMAccelWarning, TopologyError
+from q2mm_accel.devices import mesh_of, n_shares, placed
+from q2mm_accel.errors import OptionError, ParameterError, Q2MMAccelWarning, TopologyError
 from q2mm_accel.interop.q2mm import problem_from_q2mm
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.cast import check_resolution, in_precision
 from q2mm_accel.kernel.lookup import check_references
 from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.kernel.problem import build_problem, warn_unused
@@ -26,7 +32,7 @@ from q2mm_accel.model.selection import selected
 from q2mm_accel.model.space import parameter_space
 from q2mm_accel.model.system import System
 from q2mm_accel.model.ties import Tie
-from q2mm_accel.precision import require_float64
+from q2mm_accel.precision import require
 
 
 class FitInputs:
@@ -36,6 +42,8 @@ class FitInputs:
         systems: the molecules with their terms.
         references: those with a weight above 0, as given and in that order.
         space: which parameters x holds, and how all others follow from it.
+        precision: of the arrays, one of `precision.PRECISIONS`.
+        mesh: the devices that share the molecules out, or None.
         problem: the arrays that compiled functions take.
         x0: the start, shape (n,).
         bounds: `scipy.optimize.Bounds` of x.
@@ -58,6 +66,10 @@ class FitInputs:
         balance: str | Mapping[str, float] | None = None,
         loss: str = "linear",
         f_scale: float = 1.0,
+        precision: str = "float64",
+        batch_size: int | None = None,
+        devices: int | Sequence[jax.Device] | None = None,
+        mesh: Mesh | None = None,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
 
@@ -83,32 +95,44 @@ class FitInputs:
                 deviations less: twice the cost of `scipy.optimize.least_squares`. Priors stay squares, and the free
                 constant of relative energies the one of least squares.
             f_scale: weight times deviation from which on such a loss counts less.
+            precision: "float64"; "mixed" to assemble Hessians in float32 and compute all that follows in float64; or
+                "float32" for everything, which also works with JAX's 64-bit mode off. Results are float64 arrays anyway.
+            batch_size: how many molecules each device evaluates at a time, to save memory; all by default.
+            devices: how many of `jax.devices()`, or which of them, share the molecules out; JAX's default one otherwise.
+                A device that gets no molecule has nothing to do, but for starts of `solve_native`.
+            mesh: instead, a `jax.sharding.Mesh` with an axis "molecules", also over several hosts; every process then
+                makes the same calls.
 
         Raises:
-            PrecisionError: JAX's 64-bit mode is off.
+            PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
+            DeviceError: devices that do not exist, or a mesh without an axis "molecules".
             VersionError: the installed jaxlib gives wrong results.
             FormError: unknown functional form.
             TopologyError: a term or type that does not exist or is undefined.
             ReferenceDataError: a reference to something that does not exist, or no reference.
             ParameterError: x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
-            OptionError: an l2, balance, loss or f_scale that does not exist.
+            OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
 
         Warns:
             UnusedParameterWarning: no term uses a parameter that x holds.
             BoundsWarning: tied parameters can leave the force field's bounds.
         """
-        require_float64()
+        require(precision)
+        self.mesh = mesh_of(devices, mesh)
+        _check_batch_size(batch_size)
         form_named(forcefield.form)
         self.systems = as_tuple(systems, System, "systems", TopologyError)
         self.references = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(self.references, self.systems)
+        check_resolution(self.references, self.systems, precision)
         active = None if active is None else selected(active, forcefield, "active")
         ties, priors = as_tuple(ties, Tie, "ties", ParameterError), as_tuple(priors, Prior, "priors", ParameterError)
         self.space = parameter_space(forcefield, active, ties, parameter_scale)
         self.labels = self.space.labels
         self.x0, self.bounds = start_and_bounds(self.space, x0, bounds)
         self._priors = prior_rows(priors, l2, self.space.scale, forcefield)
-        problem = build_problem(
+        self._build = partial(
+            build_problem,
             self.systems,
             forcefield,
             self.references,
@@ -118,17 +142,30 @@ class FitInputs:
             loss=loss,
             f_scale=checked_f_scale(loss, f_scale),
         )
-        self.problem = jax.device_put(problem)
+        self.precision, self._batch_size = precision, batch_size
+        self._problems: dict[str, Problem] = {}
+        self.problem = self.problem_in(precision)
         warn_unused(self.systems, self.space)
         self._inputs = {
             **{"systems": self.systems, "forcefield": forcefield, "references": self.references},
             **{"x0": self.x0.copy(), "bounds": Bounds(self.bounds.lb.copy(), self.bounds.ub.copy())},
             **{"parameter_scale": self.space.scale, "active": active, "ties": ties, "priors": priors, "l2": l2},
             **{"balance": dict(balance) if isinstance(balance, Mapping) else balance, "loss": loss, "f_scale": f_scale},
+            **{"precision": precision, "batch_size": batch_size},
         }
 
+    def problem_in(self, precision: str) -> Problem:
+        """The problem in one of `precision.PRECISIONS`, on its devices."""
+        if precision not in self._problems:
+            self._problems[precision] = placed(self.host_problem(precision), self.mesh)
+        return self._problems[precision]
+
+    def host_problem(self, precision: str) -> Problem:
+        """The problem in one of `precision.PRECISIONS`, of NumPy arrays."""
+        return in_precision(self._build(n_devices=n_shares(self.mesh), batch_size=self._batch_size), precision)
+
     def __reduce__(self) -> tuple:
-        """Pickle the inputs only; a copy is built again from them, and starts without evaluations."""
+        """Pickle the inputs only; a copy is built again from them, on one device, and starts without evaluations."""
         return _rebuilt, (type(self), self._inputs)
 
     @classmethod
@@ -141,7 +178,7 @@ class FitInputs:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
             x0: another start, shape (n,), in q2mm's units.
             bounds: other bounds, in q2mm's units.
-            options: active, ties, priors, l2, balance, loss and f_scale, as for a new objective; they change the loss.
+            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective.
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
@@ -199,6 +236,13 @@ class FitInputs:
     def forcefield(self, x: ArrayLike) -> ForceField:
         """The force field with the parameters at x."""
         return self.space.forcefield.with_parameters(self.expand(x))
+
+
+def _check_batch_size(batch_size: int | None) -> None:
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        raise OptionError(f"batch_size is {batch_size!r}; give a number of molecules of at least 1.")
 
 
 def _rebuilt(kind: type[FitInputs], inputs: dict) -> FitInputs:

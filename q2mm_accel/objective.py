@@ -15,10 +15,10 @@ from q2mm_accel.errors import NonFiniteError
 from q2mm_accel.fitting import Fitting
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.batching import quantised
 from q2mm_accel.kernel.jacobian import jacobian
+from q2mm_accel.kernel.layout import quantised
 from q2mm_accel.model.bounds import parameter_rows, parameter_vector
-from q2mm_accel.precision import require_float64
+from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
 
 traces: Counter[str] = Counter()
@@ -60,7 +60,7 @@ class FusedObjective(FitInputs, Fitting):
     The loss is Σ [weight (reference - computed)]² over all references, everything computed at the QM geometries, and
     Σ [(center - parameter) / width]² over priors. It is the sum of squares of `residuals`, whatever the options.
     All methods take any array-like x of n numbers and return NumPy arrays of float64 that the caller may keep and change.
-    Objectives can be pickled, and copies give bitwise the same values: they are built again from the same inputs.
+    Objectives can be pickled; copies are built again from the same inputs, on one device, and give bitwise the same values.
 
     Attributes:
         systems: the molecules with their terms.
@@ -140,7 +140,7 @@ class FusedObjective(FitInputs, Fitting):
         rows = parameter_rows(vectors, self.labels, "vectors")
         if len(rows) == 0:
             return np.zeros(0)
-        size = self._batch_size(quantised(len(rows)))
+        size = self._vectors_at_a_time(quantised(len(rows)))
         full = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
         blocks = [self._run(_losses, block) for block in full.reshape(-1, size, rows.shape[1])]
         values = np.concatenate(blocks)[: len(rows)]
@@ -152,7 +152,7 @@ class FusedObjective(FitInputs, Fitting):
             raise self._non_finite(rows[number], f"the loss of vector {number}")
         return values
 
-    def _batch_size(self, count: int) -> int:
+    def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
 
     def _evaluate(self, x: ArrayLike) -> tuple[float, np.ndarray]:
@@ -177,7 +177,7 @@ class FusedObjective(FitInputs, Fitting):
 
     def _run(self, function: Callable, argument: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
-        require_float64()
+        require(self.precision)
         with exclusive_eigh():
             results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
         self.kernel_runs += 1

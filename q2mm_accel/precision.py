@@ -5,7 +5,7 @@ import os
 import jax
 import jaxlib
 
-from q2mm_accel.errors import PrecisionError, VersionError
+from q2mm_accel.errors import OptionError, PrecisionError, VersionError
 
 KNOWN_BAD_JAXLIB = {
     "0.10.2": "compiled sums of many small products are wrong on CPU (https://github.com/jax-ml/jax/issues/39103)",
@@ -21,18 +21,29 @@ def _switch_to_float64() -> None:
 _switch_to_float64()
 
 
-def require_float64() -> None:
-    """Check that JAX computes in float64 and that jaxlib is none of the versions known to be wrong.
+PRECISIONS = ("float64", "float32", "mixed")
+"""Everything in float64; everything in float32; or Hessians assembled in float32 and all that follows in float64."""
+
+
+def require(precision: str) -> None:
+    """Check that JAX can compute in a precision and that jaxlib is none of the versions known to be wrong.
+
+    Args:
+        precision: one of `PRECISIONS`.
 
     Raises:
-        PrecisionError: 64-bit mode is off.
+        OptionError: there is no such precision.
+        PrecisionError: it needs JAX's 64-bit mode, which is off.
         VersionError: the installed jaxlib is known to give wrong results.
     """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
     check_jaxlib(jaxlib.__version__)
-    if not jax.config.jax_enable_x64:
+    if precision != "float32" and not jax.config.jax_enable_x64:
         raise PrecisionError(
-            "JAX's 64-bit mode is off (jax_enable_x64 is False), so every array would silently be float32. "
-            "Remove JAX_ENABLE_X64=0 from the environment or call jax.config.update('jax_enable_x64', True)."
+            f"precision {precision!r} needs JAX's 64-bit mode, which is off (jax_enable_x64 is False): every array would "
+            "silently be float32. Remove JAX_ENABLE_X64=0 from the environment, call "
+            "jax.config.update('jax_enable_x64', True), or choose precision='float32'."
         )
 
 

@@ -12,7 +12,7 @@ from q2mm_accel.model.numbers import as_tuple
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import predictions
-from q2mm_accel.precision import require_float64
+from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
 
 
@@ -31,7 +31,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.nd
         TopologyError: a term or type that does not exist or is undefined.
         NonFiniteError: a frequency is not finite.
     """
-    require_float64()
+    require("float64")
     form_named(forcefield.form)
     systems, references = as_tuple(systems, System, "systems", TopologyError), ReferenceData()
     if not systems:

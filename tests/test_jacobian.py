@@ -114,8 +114,12 @@ def test_buckets_that_need_different_outputs_or_have_no_pairs_agree_with_forward
     chosen = [reference for reference in references if reference.kind in wanted[reference.system]]
     systems = [replace(systems[0], vdw_pairs=()), *systems[1:]]
     problem = problem_of(systems, forcefield, chosen, plan=[[0], [1], [2]])
-    assert [bucket.outputs for bucket in problem.buckets] == [("energy", "eigenvalues"), ("hessian",), ("eigenvalues",)]
-    assert [bucket.pairs is None for bucket in problem.buckets] == [True, False, False]
+    assert [bucket.outputs for bucket in problem.batches[0].buckets] == [
+        ("energy", "eigenvalues"),
+        ("hessian",),
+        ("eigenvalues",),
+    ]
+    assert [bucket.pairs is None for bucket in problem.batches[0].buckets] == [True, False, False]
     assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
 
 
@@ -178,7 +182,7 @@ def data_set():
 
 def test_frequencies_of_a_data_set_agree_with_finite_differences():
     problem, x = data_set()
-    angles = problem.terms["angle"]
+    angles = problem.batches[0].terms["angle"]
     assert np.any(np.asarray(angles.coordinate)[np.asarray(angles.present)] < NEARLY_LINEAR), "a linear angle is among them"
     found, step = run(structured, problem, x)[1], 1e-4
     for column, unit in enumerate(np.eye(len(x))):

@@ -23,12 +23,12 @@ MANY_CALLS = """
 import numpy as np
 from q2mm_accel import FusedObjective, objective as module
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import problem as building
+from q2mm_accel.kernel import layout
 
-building.plan_buckets = lambda sizes: [[1, 5, 6, 7], [0, 4], [2, 3]]
+layout.plan_buckets = lambda *_: [[1, 5, 6, 7], [0, 4], [2, 3]]
 problem = load_problem("small")
 objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
-assert len(objective.problem.buckets) == 3
+assert len(objective.problem.batches[0].buckets) == 3
 steps = 1e-4 * np.random.default_rng(0).standard_normal((10000, len(objective.x0)))
 for step in steps:
     objective.fun_and_jac(objective.x0 * (1.0 + step))

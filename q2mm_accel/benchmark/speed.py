@@ -16,12 +16,11 @@ from q2mm_accel.benchmark.baseline import baseline
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
-from q2mm_accel.kernel.hessian import hessians
-from q2mm_accel.kernel.parameters import blocks, expand
+from q2mm_accel.kernel.observables import mechanics
+from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.spectrum import mass_weighted
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.threads import exclusive_eigh
-from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
 def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
@@ -68,24 +67,24 @@ def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
 def _floor(objective: FusedObjective) -> dict[str, Callable]:
     """`eigh` of the matrices that the objective diagonalizes, done by NumPy, SciPy and JAX."""
     problem = objective.problem
+    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.batches)
 
     def matrices(vector):
-        by_kind = blocks(problem, expand(problem, vector))
-        found = hessians(problem, by_kind)
-        return [mass_weighted(b, m * KCALMOLA2_TO_HESSIAN_AU) for b, m in zip(problem.buckets, found, strict=True)]
+        _, found = mechanics(batch, expand(problem, vector))
+        return [mass_weighted(b, matrix) for b, matrix in zip(batch.buckets, found, strict=True)]
 
-    batches = jax.jit(matrices)(objective.x0)
+    found = jax.jit(matrices)(objective.x0)
     single = []
-    for bucket, batch in zip(problem.buckets, batches, strict=True):
-        for present, matrix in zip(np.asarray(bucket.component_present), np.asarray(batch), strict=True):
+    for bucket, each in zip(batch.buckets, found, strict=True):
+        for present, matrix in zip(np.asarray(bucket.component_present), np.asarray(each), strict=True):
             if present.any():
                 single.append(np.ascontiguousarray(matrix[np.ix_(present, present)]))
     batched = jax.jit(jax.lax.linalg.eigh)
 
     def with_jax(_):
         with exclusive_eigh():
-            for batch in batches:
-                jax.block_until_ready(batched(batch))
+            for each in found:
+                jax.block_until_ready(batched(each))
 
     return {
         "eigh NumPy": lambda _: [np.linalg.eigh(matrix) for matrix in single],

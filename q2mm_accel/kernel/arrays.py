@@ -1,15 +1,17 @@
 """The arrays of a fitting problem: frozen dataclasses that JAX takes as arguments of compiled functions.
 
 Molecules of similar size share a bucket: M molecules padded to N atoms, D = 3 N Cartesian components each, ordered axis
-by axis (component of axis a and atom i at a N + i) so that the block of an axis pair is an N x N matrix. The Hessians of
-all buckets follow each other in one flat buffer; bonded terms of all molecules stand in one list per kind and add into
-that buffer. Every padded entry is masked where it is used, whatever it holds.
+by axis (component of axis a and atom i at a N + i) so that the block of an axis pair is an N x N matrix. The buckets that
+are evaluated together make a batch: their Hessians follow each other in one flat buffer; bonded terms of all molecules
+stand in one list per kind and add into that buffer. Batches of the same shapes are stacked, and take turns or go to
+several devices. Every padded entry is masked where it is used, whatever it holds.
 """
 
 from dataclasses import dataclass, field
 
 import jax
 from jax import Array
+from jax.sharding import Mesh
 
 
 def _static():
@@ -79,6 +81,29 @@ class Bucket:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Batch:
+    """Molecules that are evaluated together."""
+
+    terms: dict[str, Terms]
+    """By kind, those that occur."""
+    buckets: tuple[Bucket, ...]
+    read: Array
+    """(P,) positions in the concatenated outputs of all buckets that references read, and padding."""
+    form: str = _static()
+    """Name of the functional form."""
+    n_types: tuple[tuple[str, int], ...] = _static()
+    """Number of types per kind, in the order of the parameter vector."""
+
+    @property
+    def dtype(self):
+        """The type of the Hessians' assembly; what comes after it has that of the masses."""
+        terms = [terms.coordinate.dtype for terms in self.terms.values()]
+        pairs = [bucket.pairs.distance.dtype for bucket in self.buckets if bucket.pairs is not None]
+        return [*terms, *pairs, self.buckets[0].inverse_root_masses.dtype][0]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class References:
     """What is compared, R references padded from the real ones."""
 
@@ -89,7 +114,7 @@ class References:
     weight: Array
     """(R,) weights."""
     source: Array
-    """(R,) position in the concatenated outputs of all buckets."""
+    """(R,) position in what all batches read, one after another."""
     is_frequency: Array
     """(R,) whether the output is an eigenvalue that is compared as a frequency."""
     group: Array
@@ -131,9 +156,8 @@ class Priors:
 class Problem:
     """Everything the loss depends on, but the parameters."""
 
-    terms: dict[str, Terms]
-    """By kind, those that occur."""
-    buckets: tuple[Bucket, ...]
+    batches: tuple[Batch, ...]
+    """Stacks of batches of the same shapes: all arrays have a leading axis."""
     references: References
     expansion: Expansion
     priors: Priors
@@ -141,16 +165,14 @@ class Problem:
     """() deviation, times its weight, from which on a robust loss counts a reference less."""
     loss: str = _static()
     """Name of the loss of references, "linear" for the sum of squares."""
-    form: str = _static()
-    """Name of the functional form."""
-    n_types: tuple[tuple[str, int], ...] = _static()
-    """Number of types per kind, in the order of the parameter vector."""
+    mesh: Mesh | None = _static()
+    """Devices that share the batches out, along the axis "molecules"; None for one."""
 
     @property
     def hessian_elements(self) -> int:
         """Number of elements of all padded Hessians, the measure of an evaluation's size."""
-        shapes = (bucket.component_present.shape for bucket in self.buckets)
-        return sum(molecules * size**2 for molecules, size in shapes)
+        shapes = (bucket.component_present.shape for batch in self.batches for bucket in batch.buckets)
+        return sum(batches * molecules * size**2 for batches, molecules, size in shapes)
 
 
 OUTPUTS = ("energy", "eigenvalues", "hessian", "eigenmatrix")

@@ -1,62 +1,69 @@
-"""From systems and references to padded arrays: which molecules share a bucket, and what goes where."""
+"""From systems to the padded arrays of a batch, with everything that does not depend on the parameters."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
 
-from q2mm_accel.kernel.arrays import Bucket, Pairs, Terms
+from q2mm_accel.kernel.arrays import Batch, Bucket, Pairs, Terms
 from q2mm_accel.kernel.coordinates import angle_pieces, dihedral_pieces, distance_pieces
-from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.kernel.layout import Slot, Stack, quantised
+from q2mm_accel.model.forcefield import BLOCKS, ForceField
 from q2mm_accel.model.system import TERM_WIDTHS, System
 from q2mm_accel.units import DEGREE
 
-EIGH_SECONDS = 3.5e-10
-"""Time of one `eigh` divided by the cube of its size (one 186 x 186 matrix: 2.2 ms on one core)."""
-COMPILE_SECONDS = 0.5
-"""Time that one more bucket adds to the compilation."""
-EVALUATIONS = 1000
-"""Evaluations that a fit is expected to make."""
 
-
-def quantised(count: int) -> int:
-    """The next larger of 0 to 16, 18, 20, ... 32, 36, ...: at most an eighth too many, so that few shapes are compiled."""
-    if count <= 16:
-        return count
-    step = 2 ** (math.ceil(math.log2(count)) - 4)
-    return step * math.ceil(count / step)
-
-
-def plan_buckets(sizes: Sequence[int]) -> list[list[int]]:
-    """Group molecules by size so that the time of compilation plus that of all `eigh` calls is least.
-
-    Padding a molecule of n atoms to N costs (3N)³ - (3n)³ `eigh` units in each of `EVALUATIONS` evaluations; a further
-    bucket costs `COMPILE_SECONDS` once. Buckets are ranges of the sorted sizes; dynamic programming over the ends of
-    the ranges finds the best set.
+def build_stack(
+    stack: Stack,
+    systems: Sequence[System],
+    forcefield: ForceField,
+    slots: Mapping[int, Slot],
+    outputs: Sequence[tuple[str, ...]],
+    reads: Sequence[Sequence[int]],
+    fill=0,
+) -> Batch:
+    """The arrays of all batches of a stack, with a leading axis.
 
     Args:
-        sizes: number of atoms of each molecule.
+        stack: which systems stand where.
+        systems: all systems.
+        forcefield: functional form, types and fixed parameters.
+        slots: by system.
+        outputs: of each bucket, what the references need.
+        reads: of each batch the positions that references read.
+        fill: what padded floating-point entries hold; it never matters.
 
     Returns:
-        The molecules of each bucket, by number, in ascending order; buckets from small to large molecules.
+        The batches, of NumPy arrays.
     """
-    distinct = sorted(set(sizes))
-    counts = [sum(size == n for size in sizes) for n in distinct]
-    best: list[tuple[float, int]] = [(0.0, 0)]
-    for stop in range(1, len(distinct) + 1):
-        each = EVALUATIONS * EIGH_SECONDS * (3 * distinct[stop - 1]) ** 3
-        options = [
-            (best[start][0] + COMPILE_SECONDS + each * quantised(sum(counts[start:stop])), start) for start in range(stop)
-        ]
-        best.append(min(options))
-    buckets, stop = [], len(distinct)
-    while stop:
-        start = best[stop][1]
-        members = set(distinct[start:stop])
-        buckets.append([number for number, size in enumerate(sizes) if size in members])
-        stop = start
-    return buckets[::-1]
+    members = [[member for bucket in batch for member in bucket] for batch in stack.batches]
+    counts = {
+        kind: quantised(max(sum(len(systems[member].terms(kind)[0]) for member in batch) for batch in members))
+        for kind in TERM_WIDTHS
+    }
+    interacting = [
+        any(len(systems[member].vdw_pairs) for batch in stack.batches for member in batch[bucket])
+        for bucket in range(len(stack.shapes))
+    ]
+    n_elements = sum(n_molecules * (3 * n_atoms) ** 2 for n_molecules, n_atoms in stack.shapes)
+    n_reads = quantised(max(map(len, reads)))
+    batches = []
+    for batch, own, read in zip(stack.batches, members, reads, strict=True):
+        of_batch, places = [systems[member] for member in own], [slots[member] for member in own]
+        pieces = pieces_by_kind(of_batch)
+        terms = {
+            kind: build_terms(kind, of_batch, forcefield, pieces[kind], places, count, n_elements, fill)
+            for kind, count in counts.items()
+            if count
+        }
+        buckets = tuple(
+            build_bucket([systems[member] for member in bucket], *details, fill)
+            for bucket, *details in zip(batch, stack.shapes, outputs, interacting, strict=True)
+        )
+        places_read = _extended(np.array(read, dtype=np.int64), n_reads)
+        n_types = tuple((kind, forcefield.n_types(kind)) for kind in BLOCKS)
+        batches.append(Batch(terms, buckets, places_read, forcefield.form, n_types))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
 
 def pieces_by_kind(systems: Sequence[System]) -> dict[str, tuple[np.ndarray, ...]]:
@@ -73,68 +80,33 @@ def pieces_by_kind(systems: Sequence[System]) -> dict[str, tuple[np.ndarray, ...
     }
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Place of a system among the buckets: its bucket's number, its row there, the number of atoms it is padded to."""
-
-    bucket: int
-    row: int
-    n_atoms: int
-    molecule: int
-    """Number of the row among the rows of all buckets."""
-    component: int
-    """Number of its first component among the components of all buckets."""
-    element: int
-    """Start of its Hessian in the flat buffer."""
-
-
-def place_systems(sizes: Sequence[int], plan: Sequence[Sequence[int]]) -> list[Slot]:
-    """The slot of each system.
-
-    Args:
-        sizes: number of atoms of each system.
-        plan: the systems of each bucket.
-
-    Returns:
-        By system.
-    """
-    slots, molecule, component, element = {}, 0, 0, 0
-    for bucket, members in enumerate(plan):
-        n_atoms, n_molecules = max(sizes[member] for member in members), quantised(len(members))
-        size = 3 * n_atoms
-        for row, member in enumerate(members):
-            place = (molecule + row, component + row * size, element + row * size**2)
-            slots[member] = Slot(bucket, row, n_atoms, *place)
-        molecule, component, element = (
-            molecule + n_molecules,
-            component + n_molecules * size,
-            element + n_molecules * size**2,
-        )
-    return [slots[number] for number in range(len(sizes))]
-
-
-def build_terms(kind: str, systems, forcefield: ForceField, pieces, slots: Sequence[Slot], fill=0) -> Terms:
-    """All terms of one kind.
+def build_terms(
+    kind: str, systems, forcefield: ForceField, pieces, slots: Sequence[Slot], n_terms: int, n_elements: int, fill=0
+) -> Terms:
+    """All terms of one kind of a batch.
 
     Args:
         kind: bond, angle, torsion or urey_bradley.
-        systems: the systems.
+        systems: the batch's systems.
         forcefield: gives the torsions' periodicities and phases.
         pieces: coordinate, first and second derivatives of all terms of the kind.
         slots: by system.
+        n_terms: to which number they are padded.
+        n_elements: number of elements of the batch's Hessians.
         fill: what padded entries of floating-point arrays hold; it never matters, as tests show with NaN.
 
     Returns:
         The terms, of NumPy arrays.
     """
-    n_terms, width = quantised(len(pieces[0])), TERM_WIDTHS[kind]
-    columns, counts = [], [len(system.terms(kind)[0]) for system in systems]
+    width, index = TERM_WIDTHS[kind], np.int32 if n_elements < 2**31 else np.int64
+    columns, counts = [np.zeros((0, 3 * width), dtype=np.int64)], [len(system.terms(kind)[0]) for system in systems]
     for system, slot in zip(systems, slots, strict=True):
         atoms = system.terms(kind)[0]
         columns.append((np.arange(3)[None, None, :] * slot.n_atoms + atoms[:, :, None]).reshape(-1, 3 * width))
-    columns, types = np.concatenate(columns), np.concatenate([system.terms(kind)[1] for system in systems])
+    columns = np.concatenate(columns)
+    types = np.concatenate([np.zeros(0, dtype=np.int32), *(system.terms(kind)[1] for system in systems)]).astype(np.int32)
     of_term = {
-        name: np.repeat([getattr(slot, name) for slot in slots], counts)
+        name: np.repeat(np.array([getattr(slot, name) for slot in slots], dtype=np.int64), counts)
         for name in ("molecule", "component", "element", "n_atoms")
     }
     rows = of_term["element"][:, None] + 3 * of_term["n_atoms"][:, None] * columns
@@ -142,14 +114,14 @@ def build_terms(kind: str, systems, forcefield: ForceField, pieces, slots: Seque
     coordinate, first, second = (_extended(piece, n_terms, fill) for piece in pieces)
     return Terms(
         present=_extended(np.ones(len(types), dtype=bool), n_terms, False),
-        types=_extended(types.astype(np.int32), n_terms),
+        types=_extended(types, n_terms),
         molecule=_extended(of_term["molecule"].astype(np.int32), n_terms),
         coordinate=coordinate,
         first=first,
         second=second,
         components=_extended((of_term["component"][:, None] + columns).astype(np.int32), n_terms),
-        rows=_extended(rows, n_terms),
-        columns=_extended(columns, n_terms),
+        rows=_extended(rows.astype(index), n_terms),
+        columns=_extended(columns.astype(index), n_terms),
         constants=tuple(_extended(values[types], n_terms, fill) for values in fixed),
     )
 
@@ -161,42 +133,43 @@ def _extended(values: np.ndarray, length: int, fill=0) -> np.ndarray:
     return result
 
 
-def padded(rows: Sequence[np.ndarray], shape: tuple[int, ...], fill=0) -> np.ndarray:
+def padded(rows: Sequence[np.ndarray], shape: tuple[int, ...], fill, dtype: type = np.float64) -> np.ndarray:
     """Arrays of equal rank stacked along a new axis of length shape[0], each filled up to shape[1:]."""
-    result = np.full(shape, fill, dtype=np.asarray(rows[0]).dtype)
+    result = np.full(shape, fill, dtype=dtype)
     for number, row in enumerate(rows):
         result[(number, *(slice(length) for length in row.shape))] = row
     return result
 
 
-def build_bucket(systems: Sequence[System], outputs: tuple[str, ...], n_atoms: int, fill=0) -> Bucket:
+def build_bucket(
+    systems: Sequence[System], shape: tuple[int, int], outputs: tuple[str, ...], interacting: bool, fill=0
+) -> Bucket:
     """The padded arrays of the systems of one bucket.
 
     Args:
         systems: the bucket's systems.
+        shape: number of molecules and of atoms that they are padded to.
         outputs: what the references need, in the order of `OUTPUTS`.
-        n_atoms: number of atoms all are padded to.
+        interacting: whether there are van der Waals pairs.
         fill: what padded entries of floating-point arrays hold; it never matters.
 
     Returns:
         The bucket, of NumPy arrays.
     """
-    n_molecules = quantised(len(systems))
+    n_molecules, n_atoms = shape
     masses = [np.tile(1.0 / np.sqrt(system.molecule.masses), (3, 1)) for system in systems]
     atoms = [np.ones((3, system.molecule.n_atoms), dtype=bool) for system in systems]
-    shape = (n_molecules, 3, n_atoms)
+    by_axis = (n_molecules, 3, n_atoms)
     return Bucket(
-        pairs=_build_pairs(systems, n_molecules, n_atoms, fill),
-        inverse_root_masses=padded(masses, shape, fill).reshape(n_molecules, -1),
-        component_present=padded(atoms, shape, False).reshape(n_molecules, -1),
+        pairs=_build_pairs(systems, n_molecules, n_atoms, fill) if interacting else None,
+        inverse_root_masses=padded(masses, by_axis, fill).reshape(n_molecules, -1),
+        component_present=padded(atoms, by_axis, False, bool).reshape(n_molecules, -1),
         eigenvectors=_build_eigenvectors(systems, n_molecules, n_atoms) if "eigenmatrix" in outputs else None,
         outputs=outputs,
     )
 
 
-def _build_pairs(systems, n_molecules, n_atoms, fill) -> Pairs | None:
-    if not any(len(system.vdw_pairs) for system in systems):
-        return None
+def _build_pairs(systems, n_molecules, n_atoms, fill) -> Pairs:
     present, distance, direction, types, atoms = [], [], [], [], []
     for system in systems:
         n = system.molecule.n_atoms
@@ -207,15 +180,15 @@ def _build_pairs(systems, n_molecules, n_atoms, fill) -> Pairs | None:
         present.append(mask | mask.T)
         distance.append(length)
         direction.append(difference / np.where(length > 0.0, length, 1.0))
-        types.append((system.vdw_types if len(system.vdw_types) else np.zeros(n)).astype(np.int32))
+        types.append(system.vdw_types if len(system.vdw_types) else np.zeros(n))
         atoms.append(np.ones(n, dtype=bool))
     square = (n_molecules, n_atoms, n_atoms)
     return Pairs(
-        present=padded(present, square, False),
+        present=padded(present, square, False, bool),
         distance=padded(distance, square, fill),
         direction=padded(direction, (n_molecules, 3, n_atoms, n_atoms), fill),
-        types=padded(types, (n_molecules, n_atoms)),
-        atom_present=padded(atoms, (n_molecules, n_atoms), False),
+        types=padded(types, (n_molecules, n_atoms), 0, np.int32),
+        atom_present=padded(atoms, (n_molecules, n_atoms), False, bool),
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Bucket, Pairs, Problem, Terms
+from q2mm_accel.kernel.arrays import Batch, Bucket, Pairs, Terms
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.potentials import Form, form_named
 from q2mm_accel.units import DEGREE
@@ -149,35 +149,36 @@ def _combined(form: Form, pairs: Pairs, first, second):
     return pairs.present, pairs.distance, radius, epsilon
 
 
-def energies(problem: Problem, blocks):
+def energies(batch: Batch, blocks):
     """Energies of the molecules of each bucket, (M,) [kcal/mol]."""
-    form = form_named(problem.form)
-    counts = [bucket.component_present.shape[0] for bucket in problem.buckets]
-    total = jnp.zeros(sum(counts), blocks["bond"].dtype)
-    for kind, terms in problem.terms.items():
+    form = form_named(batch.form)
+    counts = [bucket.component_present.shape[0] for bucket in batch.buckets]
+    dtype = batch.buckets[0].inverse_root_masses.dtype
+    total = jnp.zeros(sum(counts), dtype)
+    for kind, terms in batch.terms.items():
         molecule = jnp.where(terms.present, terms.molecule, 0)
-        total = total.at[molecule].add(term_coefficients(form, kind, terms, blocks[kind])[0])
+        total = total.at[molecule].add(term_coefficients(form, kind, terms, blocks[kind])[0].astype(dtype))
     results, start = [], 0
-    for count, pairs in zip(counts, pair_coefficients(form, problem.buckets, blocks["vdw"]), strict=True):
+    for count, pairs in zip(counts, pair_coefficients(form, batch.buckets, blocks["vdw"]), strict=True):
         bonded = total[start : start + count]
-        results.append(bonded if pairs is None else bonded + 0.5 * pairs[0].sum(axis=(1, 2)))
+        results.append(bonded if pairs is None else bonded + 0.5 * pairs[0].sum(axis=(1, 2), dtype=dtype))
         start += count
     return results
 
 
-def gradients(problem: Problem, blocks):
+def gradients(batch: Batch, blocks):
     """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
-    form = form_named(problem.form)
-    shapes = [bucket.component_present.shape for bucket in problem.buckets]
+    form = form_named(batch.form)
+    shapes = [bucket.component_present.shape for bucket in batch.buckets]
     total = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
-    for kind, terms in problem.terms.items():
+    for kind, terms in batch.terms.items():
         present = terms.present[:, None]
         slope = term_coefficients(form, kind, terms, blocks[kind])[1]
         updates = slope[:, None] * jnp.where(present, terms.first, 0.0)
         total = total.at[jnp.where(present, terms.components, 0)].add(updates)
     results, start = [], 0
-    coefficients = pair_coefficients(form, problem.buckets, blocks["vdw"])
-    for shape, bucket, pairs in zip(shapes, problem.buckets, coefficients, strict=True):
+    coefficients = pair_coefficients(form, batch.buckets, blocks["vdw"])
+    for shape, bucket, pairs in zip(shapes, batch.buckets, coefficients, strict=True):
         result = total[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
             direction = jnp.where(bucket.pairs.present[:, None], bucket.pairs.direction, 0.0)
@@ -215,20 +216,20 @@ def pairwise(pairs: Pairs, slope, curvature):
     return (diagonal - blocks).transpose(0, 1, 3, 2, 4)
 
 
-def hessians(problem: Problem, blocks):
+def hessians(batch: Batch, blocks):
     """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
-    form = form_named(problem.form)
-    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in problem.buckets]
+    form = form_named(batch.form)
+    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
     updates = [
-        term_updates(terms, *term_coefficients(form, kind, terms, blocks[kind])[2:]) for kind, terms in problem.terms.items()
+        term_updates(terms, *term_coefficients(form, kind, terms, blocks[kind])[2:]) for kind, terms in batch.terms.items()
     ]
     buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
     if updates:
         places, values = (jnp.concatenate([part.reshape(-1) for part in parts]) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)
     results, start = [], 0
-    coefficients = pair_coefficients(form, problem.buckets, blocks["vdw"])
-    for shape, bucket, pairs in zip(shapes, problem.buckets, coefficients, strict=True):
+    coefficients = pair_coefficients(form, batch.buckets, blocks["vdw"])
+    for shape, bucket, pairs in zip(shapes, batch.buckets, coefficients, strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
             result = result + pairwise(bucket.pairs, pairs[1], pairs[2]).reshape(shape)

@@ -5,11 +5,13 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.arrays import Batch, Problem
 from q2mm_accel.kernel.modes import eigenvalue_slopes
+from q2mm_accel.kernel.observables import assembled, mechanics, spectra
 from q2mm_accel.kernel.parameters import expand
-from q2mm_accel.kernel.residuals import assembled, finish, mechanics, spectra
+from q2mm_accel.kernel.residuals import finish
 from q2mm_accel.kernel.slopes import changes, energy_slopes, hessian_slopes
+from q2mm_accel.kernel.spread import over_batches
 
 
 def residuals_and_jacobian(problem: Problem, vector):
@@ -23,30 +25,36 @@ def residuals_and_jacobian(problem: Problem, vector):
         `residuals.residuals`, and the Jacobian with a row for each of them and n columns.
     """
     parameters, pull = jax.vjp(partial(expand, problem), vector)
-    total, matrices = mechanics(problem, parameters)
-    values, vectors = spectra(problem, matrices)
-    computed = assembled(problem, total, matrices, values)
+    observed = over_batches(problem, _with_slopes, parameters)
+    computed, slopes = observed[0], observed[1:]
 
     def finished(change, direction):
         return jax.jvp(partial(finish, problem), (computed, parameters), (change, direction))
 
     directions = jnp.eye(len(parameters), dtype=parameters.dtype)
-    residuals, by_parameter = jax.vmap(finished, out_axes=(None, 1))(_slopes(problem, parameters, vectors), directions)
+    residuals, by_parameter = jax.vmap(finished, out_axes=(None, 1))(slopes, directions)
     return residuals, jax.vmap(pull)(by_parameter)[0]
 
 
-def _slopes(problem: Problem, parameters, vectors):
-    """Derivatives of `residuals.outputs` by all parameters, (n_parameters, outputs)."""
-    needed = {output for bucket in problem.buckets for output in bucket.outputs}
-    found = changes(problem, parameters)
-    total = matrices = values = [None] * len(problem.buckets)
+def _with_slopes(batch: Batch, after, parameters):
+    """What `observables.observed` gives in the first row, and its derivatives by all parameters, (1 + n_parameters, P)."""
+    total, matrices = mechanics(batch, parameters)
+    values, vectors, after = spectra(batch, matrices, after)
+    computed = assembled(batch, total, matrices, values)
+    return jnp.concatenate([computed[None], _slopes(batch, parameters.astype(batch.dtype), vectors)]), after
+
+
+def _slopes(batch: Batch, parameters, vectors):
+    needed = {output for bucket in batch.buckets for output in bucket.outputs}
+    found = changes(batch, parameters)
+    total = matrices = values = [None] * len(batch.buckets)
     if "energy" in needed:
-        total = energy_slopes(problem, found)
+        total = energy_slopes(batch, found)
     if needed & {"hessian", "eigenmatrix"}:
-        matrices = hessian_slopes(problem, found)
+        matrices = hessian_slopes(batch, found)
     if "eigenvalues" in needed:
-        values = eigenvalue_slopes(problem, found, vectors)
-    return jax.vmap(partial(assembled, problem))(total, matrices, values)
+        values = eigenvalue_slopes(batch, found, vectors)
+    return jax.vmap(partial(assembled, batch))(total, matrices, values)
 
 
 def jacobian(problem: Problem, vector):

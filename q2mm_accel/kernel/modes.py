@@ -9,7 +9,7 @@ squares are computed once for all parameters, then summed over the terms of each
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Bucket, Problem, Terms
+from q2mm_accel.kernel.arrays import Batch, Bucket, Terms
 from q2mm_accel.kernel.hessian import pair_blocks
 from q2mm_accel.kernel.slopes import Changes, joined, types_of_atoms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
@@ -18,39 +18,42 @@ _MODES_AT_A_TIME = 64
 """Modes of a molecule whose squares are computed at a time, so that what they need stays in the processor's cache."""
 
 
-def eigenvalue_slopes(problem: Problem, found: Changes, vectors):
+def eigenvalue_slopes(batch: Batch, found: Changes, vectors):
     """Derivatives of all eigenvalues of mass-weighted Hessians.
 
     Args:
-        problem: the problem.
+        batch: the batch.
         found: derivatives of the terms' coefficients.
         vectors: of each bucket the eigenvectors (M, D, D), or None.
 
     Returns:
         For each bucket (n_parameters, M, D) [hartree/(bohr² u)]; 0 where `vectors` is None.
     """
-    n_types = dict(problem.n_types)
-    n_molecules = sum(len(bucket.component_present) for bucket in problem.buckets)
-    sizes = [bucket.component_present.shape[1] for bucket in problem.buckets]
+    n_types = dict(batch.n_types)
+    n_molecules = sum(len(bucket.component_present) for bucket in batch.buckets)
+    sizes = [bucket.component_present.shape[1] for bucket in batch.buckets]
     n_blocks = -(-max(sizes) // _MODES_AT_A_TIME)
     functions = {
-        kind: _of_terms(terms, *found.terms[kind][2:], n_types[kind], n_molecules) for kind, terms in problem.terms.items()
+        kind: _of_terms(terms, *found.terms[kind][2:], n_types[kind], n_molecules) for kind, terms in batch.terms.items()
     }
     pair_functions = [
         change and _of_pairs(bucket, *change[1:], n_types["vdw"])
-        for bucket, change in zip(problem.buckets, found.pairs, strict=True)
+        for bucket, change in zip(batch.buckets, found.pairs, strict=True)
     ]
 
     def of_block(modes):
         rows, shapes = _rows(modes), [(mode.shape[0], mode.shape[2]) for mode in modes]
         return joined(
-            problem,
+            batch,
             shapes,
             lambda kind: _by_bucket(functions[kind](rows), shapes),
             lambda number: pair_functions[number](modes[number]),
         )
 
-    modes = [_cartesian_modes(bucket, each, n_blocks) for bucket, each in zip(problem.buckets, vectors, strict=True)]
+    modes = [
+        _cartesian_modes(bucket, each, n_blocks).astype(batch.dtype)
+        for bucket, each in zip(batch.buckets, vectors, strict=True)
+    ]
     return [
         jnp.moveaxis(slopes, 0, 2).reshape(*slopes.shape[1:3], -1)[:, :, :size] * KCALMOLA2_TO_HESSIAN_AU
         for slopes, size in zip(jax.lax.map(of_block, modes), sizes, strict=True)

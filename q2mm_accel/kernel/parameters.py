@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.arrays import Batch, Problem
 from q2mm_accel.model.forcefield import BLOCKS
 
 
@@ -10,14 +10,15 @@ def expand(problem: Problem, vector):
     """All parameters of the force field, (n_parameters,), from the vector (n,)."""
     expansion = problem.expansion
     present = expansion.coefficients != 0.0
+    vector = vector.astype(expansion.offset.dtype)
     elements = vector[jnp.where(present, expansion.columns, 0)]
     return expansion.offset + jnp.where(present, expansion.coefficients * elements, 0.0).sum(axis=1)
 
 
-def blocks(problem: Problem, parameters):
+def blocks(batch: Batch, parameters):
     """The parameters (n_parameters,) by kind, shape (n_types, width) each."""
     found, start = {}, 0
-    for kind, count in problem.n_types:
+    for kind, count in batch.n_types:
         stop = start + count * len(BLOCKS[kind])
         found[kind] = parameters[start:stop].reshape(count, len(BLOCKS[kind]))
         start = stop

@@ -7,16 +7,10 @@ import numpy as np
 
 from q2mm_accel.errors import LinearAngleWarning, TopologyError, UnusedParameterWarning
 from q2mm_accel.kernel.arrays import Expansion, Priors, Problem
-from q2mm_accel.kernel.batching import (
-    build_bucket,
-    build_terms,
-    pieces_by_kind,
-    place_systems,
-    plan_buckets,
-    quantised,
-)
+from q2mm_accel.kernel.batching import build_stack
 from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
-from q2mm_accel.kernel.lookup import build_references, outputs_of
+from q2mm_accel.kernel.layout import place_systems, plan_stacks, quantised, stack_of
+from q2mm_accel.kernel.lookup import build_reads, build_references, outputs_of
 from q2mm_accel.model.forcefield import BLOCKS, ForceField
 from q2mm_accel.model.priors import NO_ROWS, PriorRows
 from q2mm_accel.model.references import Reference
@@ -38,6 +32,8 @@ def build_problem(
     loss: str = "linear",
     f_scale: float = 1.0,
     plan: Sequence[Sequence[int]] | None = None,
+    n_devices: int = 1,
+    batch_size: int | None = None,
     fill=0,
 ) -> Problem:
     """The arrays of a fitting problem.
@@ -51,7 +47,9 @@ def build_problem(
         priors: further residuals; none by default.
         loss: name of the loss of references, one of `robust.NAMES`.
         f_scale: where it begins to count them less.
-        plan: the systems of each bucket; by default that of `plan_buckets`.
+        plan: the systems of each bucket of a single batch; by default that of `plan_stacks`.
+        n_devices: among how many devices the molecules are shared out.
+        batch_size: how many molecules a device evaluates at the same time; all by default.
         fill: what padded floating-point entries hold; it never matters.
 
     Returns:
@@ -66,29 +64,22 @@ def build_problem(
         _check_torsions(system)
     space = parameter_space(forcefield) if space is None else space
     weights = np.array([reference.weight for reference in references]) if weights is None else weights
-    pieces = pieces_by_kind(systems)
     sizes = [system.molecule.n_atoms for system in systems]
-    plan = plan or plan_buckets(sizes)
-    slots = place_systems(sizes, plan)
-    buckets, shapes = [], []
-    for members in plan:
-        n_atoms, outputs = slots[members[0]].n_atoms, outputs_of(references, members)
-        buckets.append(build_bucket([systems[member] for member in members], outputs, n_atoms, fill))
-        shapes.append((quantised(len(members)), n_atoms, outputs))
+    stacks = plan_stacks(sizes, n_devices, batch_size) if plan is None else [stack_of(sizes, plan)]
+    slots = place_systems(stacks)
+    outputs = outputs_of(references, slots, stacks)
+    reads, source = build_reads(references, slots, stacks, outputs)
     return Problem(
-        terms={
-            kind: build_terms(kind, systems, forcefield, pieces[kind], slots, fill)
-            for kind in TERM_WIDTHS
-            if len(pieces[kind][0])
-        },
-        buckets=tuple(buckets),
-        references=build_references(references, weights, slots, shapes, fill),
+        batches=tuple(
+            build_stack(stack, systems, forcefield, slots, *needs, fill)
+            for stack, *needs in zip(stacks, outputs, reads, strict=True)
+        ),
+        references=build_references(references, weights, source, fill),
         expansion=Expansion(space.offset, space.columns, space.coefficients),
         priors=_padded(NO_ROWS if priors is None else priors, fill),
         f_scale=np.array(f_scale, dtype=np.float64),
         loss=loss,
-        form=forcefield.form,
-        n_types=tuple((kind, forcefield.n_types(kind)) for kind in BLOCKS),
+        mesh=None,
     )
 
 

@@ -1,70 +1,19 @@
-"""From a parameter vector to predictions, residuals and the loss, over all buckets: the one definition of the loss."""
+"""From a parameter vector to predictions, residuals and the loss, over all molecules: the one definition of the loss."""
 
 import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.arrays import Priors, Problem
-from q2mm_accel.kernel.hessian import energies, hessians
-from q2mm_accel.kernel.parameters import blocks, expand
+from q2mm_accel.kernel.observables import observed
+from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.robust import shaped
-from q2mm_accel.kernel.spectrum import eigenpairs, frequency, mass_weighted
-from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+from q2mm_accel.kernel.spectrum import frequency
+from q2mm_accel.kernel.spread import over_batches
 
 
 def outputs(problem: Problem, parameters):
-    """What the references read, flat, bucket by bucket, from all parameters of the force field.
-
-    Of each bucket, as far as its `outputs` name them: energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and
-    eigenmatrices [hartree/bohr²].
-    """
-    total, matrices = mechanics(problem, parameters)
-    return assembled(problem, total, matrices, spectra(problem, matrices)[0])
-
-
-def mechanics(problem: Problem, parameters):
-    """Of each bucket the energies (M,) [kcal/mol] and Hessians (M, D, D) [hartree/bohr²]; None where not needed."""
-    needed = {output for bucket in problem.buckets for output in bucket.outputs}
-    by_kind = blocks(problem, parameters)
-    nothing = [None] * len(problem.buckets)
-    total = energies(problem, by_kind) if "energy" in needed else nothing
-    if needed == {"energy"}:
-        return total, nothing
-    return total, [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(problem, by_kind)]
-
-
-def spectra(problem: Problem, matrices):
-    """Of each bucket the eigenvalues (M, D) and eigenvectors (M, D, D) of mass-weighted Hessians; None if not needed.
-
-    Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU; each waits for the last through a data
-    dependency, the addition of 0 times an eigenvalue.
-    """
-    values, vectors, after = [], [], None
-    for bucket, matrix in zip(problem.buckets, matrices, strict=True):
-        if "eigenvalues" not in bucket.outputs:
-            values.append(None)
-            vectors.append(None)
-            continue
-        weighted = mass_weighted(bucket, matrix)
-        found = eigenpairs(weighted if after is None else weighted + after)
-        after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(found[0][0, 0]))
-        values.append(found[0])
-        vectors.append(found[1])
-    return values, vectors
-
-
-def assembled(problem: Problem, total, matrices, values):
-    """`outputs` from what `mechanics` and `spectra` give for each bucket; linear in all of it."""
-    results = []
-    for number, bucket in enumerate(problem.buckets):
-        if "energy" in bucket.outputs:
-            results.append(total[number])
-        if "eigenvalues" in bucket.outputs:
-            results.append(values[number])
-        if "hessian" in bucket.outputs:
-            results.append(matrices[number])
-        if "eigenmatrix" in bucket.outputs:
-            results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrices[number] @ bucket.eigenvectors)
-    return jnp.concatenate([result.reshape(-1) for result in results])
+    """What references read of all batches, flat, from all parameters of the force field, as `observed` gives it."""
+    return over_batches(problem, observed, parameters)
 
 
 def compared(problem: Problem, computed):

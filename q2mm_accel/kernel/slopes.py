@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Bucket, Problem, Terms
+from q2mm_accel.kernel.arrays import Batch, Bucket, Terms
 from q2mm_accel.kernel.hessian import (
     atom_parameters,
     coefficients_of_pairs,
@@ -35,11 +35,11 @@ class Changes(NamedTuple):
     None. Those by the second atom's are the transposed ones."""
 
 
-def changes(problem: Problem, parameters) -> Changes:
+def changes(batch: Batch, parameters) -> Changes:
     """The derivatives of all coefficients at the parameters (n_parameters,)."""
-    form, by_kind = form_named(problem.form), blocks(problem, parameters)
-    terms = {kind: _term_changes(form, kind, terms, by_kind[kind]) for kind, terms in problem.terms.items()}
-    return Changes(terms, _pair_changes(form, problem.buckets, by_kind["vdw"]))
+    form, by_kind = form_named(batch.form), blocks(batch, parameters)
+    terms = {kind: _term_changes(form, kind, terms, by_kind[kind]) for kind, terms in batch.terms.items()}
+    return Changes(terms, _pair_changes(form, batch.buckets, by_kind["vdw"]))
 
 
 def _term_changes(form: Form, kind: str, terms: Terms, block):
@@ -64,11 +64,11 @@ def _pair_changes(form: Form, buckets: tuple[Bucket, ...], block):
     return jax.lax.map(by_parameter, jnp.arange(block.shape[1]))
 
 
-def joined(problem: Problem, shapes, of_terms, of_pairs):
+def joined(batch: Batch, shapes, of_terms, of_pairs):
     """The derivatives by all parameters, in their order.
 
     Args:
-        problem: the problem.
+        batch: the batch.
         shapes: of each bucket, that of what is differentiated.
         of_terms: a kind -> for each bucket the derivatives by the kind's parameters, (n_types * width, *shape).
         of_pairs: number of a bucket -> the same by van der Waals parameters.
@@ -77,13 +77,13 @@ def joined(problem: Problem, shapes, of_terms, of_pairs):
         For each bucket (n_parameters, *shape), 0 where no term has a parameter's type.
     """
     results = [[] for _ in shapes]
-    for kind, n_types in problem.n_types:
-        found = of_terms(kind) if kind in problem.terms else [None] * len(shapes)
-        for number, (result, slopes, bucket) in enumerate(zip(results, found, problem.buckets, strict=True)):
+    for kind, n_types in batch.n_types:
+        found = of_terms(kind) if kind in batch.terms else [None] * len(shapes)
+        for number, (result, slopes, bucket) in enumerate(zip(results, found, batch.buckets, strict=True)):
             if kind == "vdw" and bucket.pairs is not None:
                 slopes = of_pairs(number)
             if slopes is None:
-                slopes = jnp.zeros((n_types * len(BLOCKS[kind]), *shapes[number]), bucket.inverse_root_masses.dtype)
+                slopes = jnp.zeros((n_types * len(BLOCKS[kind]), *shapes[number]), batch.dtype)
             result.append(slopes)
     return [jnp.concatenate(result) for result in results]
 
@@ -105,32 +105,32 @@ def types_of_atoms(bucket: Bucket, n_types: int):
     return matches.astype(bucket.pairs.distance.dtype)
 
 
-def energy_slopes(problem: Problem, found: Changes):
+def energy_slopes(batch: Batch, found: Changes):
     """Derivatives of the energies of each bucket's molecules, (n_parameters, M) [kcal/mol]."""
-    shapes = [bucket.component_present.shape[:1] for bucket in problem.buckets]
-    n_types, n_molecules = dict(problem.n_types), sum(math.prod(shape) for shape in shapes)
+    shapes = [bucket.component_present.shape[:1] for bucket in batch.buckets]
+    n_types, n_molecules = dict(batch.n_types), sum(math.prod(shape) for shape in shapes)
 
     def of_terms(kind):
-        terms, values = problem.terms[kind], found.terms[kind][0]
+        terms, values = batch.terms[kind], found.terms[kind][0]
         place = jnp.where(terms.present, terms.types * n_molecules + terms.molecule, 0)
         sums = jax.ops.segment_sum(values.T, place, n_types[kind] * n_molecules)
         return by_bucket(sums.reshape(n_types[kind], n_molecules, -1).transpose(0, 2, 1).reshape(-1, n_molecules), shapes)
 
     def of_pairs(number):
-        types = types_of_atoms(problem.buckets[number], n_types["vdw"])
+        types = types_of_atoms(batch.buckets[number], n_types["vdw"])
         sums = jnp.einsum("mti,wmij->twm", types, found.pairs[number][0])
         return sums.reshape(-1, *shapes[number])
 
-    return joined(problem, shapes, of_terms, of_pairs)
+    return joined(batch, shapes, of_terms, of_pairs)
 
 
-def hessian_slopes(problem: Problem, found: Changes):
+def hessian_slopes(batch: Batch, found: Changes):
     """Derivatives of the Hessians of each bucket's molecules, (n_parameters, M, D, D) [hartree/bohr²]."""
-    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in problem.buckets]
-    n_types, n_elements = dict(problem.n_types), sum(math.prod(shape) for shape in shapes)
+    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
+    n_types, n_elements = dict(batch.n_types), sum(math.prod(shape) for shape in shapes)
 
     def of_terms(kind):
-        terms, (_, _, along, curved) = problem.terms[kind], found.terms[kind]
+        terms, (_, _, along, curved) = batch.terms[kind], found.terms[kind]
         places, values = jax.vmap(partial(term_updates, terms), out_axes=(None, 0))(along, curved)
         width, row = len(values), jnp.where(terms.present, terms.types * len(values), 0)
         rows = row[None] + jnp.arange(width, dtype=row.dtype)[:, None]
@@ -138,7 +138,7 @@ def hessian_slopes(problem: Problem, found: Changes):
         return by_bucket(buffer.at[rows[:, :, None, None], places[None]].add(values), shapes)
 
     def of_pairs(number):
-        bucket, (_, slope, curvature) = problem.buckets[number], found.pairs[number]
+        bucket, (_, slope, curvature) = batch.buckets[number], found.pairs[number]
         types = types_of_atoms(bucket, n_types["vdw"])
 
         def of_one(of_type, slope, curvature):
@@ -148,4 +148,4 @@ def hessian_slopes(problem: Problem, found: Changes):
         both = jax.vmap(jax.vmap(of_one, (None, 0, 0)), (1, None, None))
         return both(types, slope, curvature).reshape(-1, *shapes[number])
 
-    return [slopes * KCALMOLA2_TO_HESSIAN_AU for slopes in joined(problem, shapes, of_terms, of_pairs)]
+    return [slopes * KCALMOLA2_TO_HESSIAN_AU for slopes in joined(batch, shapes, of_terms, of_pairs)]

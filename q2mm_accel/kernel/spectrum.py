@@ -2,12 +2,18 @@
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from q2mm_accel.kernel.arrays import Bucket
+from q2mm_accel.kernel.refine import refined
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 SMALLEST_FREQUENCY = 1.0
 """[cm⁻¹] Below it the derivative of a frequency by its eigenvalue is held at its value there: 1/(2 √λ) has no bound."""
+
+
+KEPT = "eigenpairs"
+"""Name of what a gradient that saves memory does not compute again."""
 
 
 def eigenvalues(matrices):
@@ -23,12 +29,14 @@ def eigenvalues(matrices):
 def eigenpairs(matrices):
     """`eigenvalues`, and the eigenvectors that belong to them in the columns of (M, D, D)."""
     vectors, values = jax.lax.linalg.eigh(matrices, symmetrize_input=False)
+    if values.dtype == jnp.float32 and jax.config.jax_enable_x64:
+        return refined(matrices, values, vectors)
     return values, vectors
 
 
 @eigenpairs.defjvp
 def _eigenpairs_jvp(primals, tangents):
-    values, vectors = eigenpairs(primals[0])
+    values, vectors = checkpoint_name(eigenpairs(primals[0]), KEPT)
     turned = tangents[0] @ vectors
     gap = values[..., None, :] - values[..., :, None]
     apart = jnp.abs(gap) > _degenerate(values.dtype) * jnp.abs(values).max(axis=-1)[..., None, None]

@@ -1,21 +1,22 @@
 """Fits in lanes: the compiled loop's state on the host between segments, with starts that wait and results so far."""
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.errors import SolverError
-from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.kernel.residuals import residuals
 from q2mm_accel.native.lane import Lane, Setting, Status
 from q2mm_accel.native.loop import opened, segment
 from q2mm_accel.native.methods import METHODS
-from q2mm_accel.objective import traces
+from q2mm_accel.objective import FusedObjective, traces
 from q2mm_accel.threads import exclusive_eigh
 
-_ROUNDING = 1e-12
-"""Distance from a bound, relative to its size, that rounding explains."""
+_ROUNDINGS = 1e4
+"""Distance from a bound, relative to its size and in units of rounding, that rounding explains."""
 _CPU_ELEMENTS = 2**15
 _DEVICE_ELEMENTS = 2**24
 """Elements of Hessians that keep a CPU or another device busy."""
@@ -30,7 +31,18 @@ def _counted(*arguments):
     return segment(*arguments)
 
 
-_segment = jax.jit(_counted, static_argnums=(0, 1))
+def _over_starts(mesh: Mesh | None, method: str, memory: int, *arguments):
+    """A segment whose lanes are shared out to the devices of a mesh, each with its own loop and the whole problem."""
+    of_lanes = partial(_counted, method, memory)
+    if mesh is None:
+        return of_lanes(*arguments)
+    whole, lanes = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    specs = {"in_specs": (whole, lanes, lanes, whole), "out_specs": (lanes, lanes)}
+    results = jax.shard_map(of_lanes, mesh=mesh, check_vma=False, **specs)(*arguments)
+    return jax.lax.with_sharding_constraint(results, NamedSharding(mesh, whole))
+
+
+_segment = jax.jit(_over_starts, static_argnums=(0, 1, 2))
 _opened = jax.jit(
     lambda method, memory, point, count: opened(METHODS[method](memory), point, count), static_argnums=(0, 1, 3)
 )
@@ -48,7 +60,8 @@ class Fits:
     Attributes:
         method: name of the method.
         memory: number of steps that a quasi-Newton method remembers.
-        setting: what the fits depend on.
+        setting: what the fits depend on, its numbers in float64.
+        mesh: the devices that share the lanes out, or None.
         labels: names of the n elements of x.
         starts: shape (S, n), where they begin.
         lanes: state of the loop, arrays with a leading axis L.
@@ -67,6 +80,7 @@ class Fits:
     method: str
     memory: int
     setting: Setting
+    mesh: Mesh | None
     labels: tuple[str, ...]
     starts: np.ndarray
     lanes: Lane
@@ -96,7 +110,7 @@ class Fits:
         dtype_promotion, rank_promotion = _relaxed()
         before, until = self.lanes.nfev, self.lanes.nit + steps
         with exclusive_eigh(), dtype_promotion, rank_promotion:
-            results = _segment(self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
+            results = _segment(self.mesh, self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
             lanes, record = jax.tree.map(np.array, results)
         self.settled = False
         self._collect(lanes, record, before)
@@ -110,7 +124,10 @@ class Fits:
         settings = (self.setting.scale, self.setting.lower, self.setting.upper)
         limits = [np.broadcast_to(each, lanes.best_point.shape) for each in settings]
         self._check_bounds(lanes.best_point, space.box(*limits))
-        found, bad = (np.array(space.outside(points, *limits)[0]) for points in (lanes.best_point, lanes.bad_point))
+        found, bad = (
+            np.clip(np.asarray(space.outside(points.astype(np.float64), *limits)[0]), *limits[1:])
+            for points in (lanes.best_point, lanes.bad_point)
+        )
         evaluated = np.isfinite(lanes.best_value)[:, None]
         self.x[self.owner] = np.where(evaluated, found, self.starts[self.owner])
         self.bad[self.owner] = bad
@@ -126,7 +143,7 @@ class Fits:
         """Check that a solver kept its box; what rounding explains is clipped where points become elements of x."""
         with np.errstate(invalid="ignore"):
             excess = np.maximum(box[0] - points, points - box[1]) / np.maximum(1.0, np.abs(points))
-        if np.any(excess > _ROUNDING):
+        if np.any(excess > _ROUNDINGS * np.finfo(points.dtype).eps):
             number = int(np.argmax(excess.max(axis=0)))
             raise SolverError(
                 f"{self.method} left the bounds {self.setting.lower[number]:.6g} to {self.setting.upper[number]:.6g} of "
@@ -148,21 +165,31 @@ class Fits:
         self.status[self.status == int(Status.RUNNING)] = int(status)
 
 
-def usual_lanes(problem: Problem, method: str, memory: int) -> int:
+def usual_lanes(objective: FusedObjective, method: str, memory: int) -> int:
     """How many fits side by side keep a machine busy; more of them on a CPU would only wait for each other."""
-    enough = _CPU_ELEMENTS if jax.default_backend() == "cpu" else _DEVICE_ELEMENTS
+    devices = jax.devices()[:1] if objective.mesh is None else list(objective.mesh.devices.flat)
+    enough = len(devices) * (_CPU_ELEMENTS if devices[0].platform == "cpu" else _DEVICE_ELEMENTS)
     if METHODS[method](memory).squares:
         enough //= _JACOBIAN
-    return int(np.clip(enough // problem.hessian_elements, 2, _MOST_LANES))
+    return int(np.clip(enough // objective.problem.hessian_elements, 2, _MOST_LANES))
 
 
-def begin(method: str, memory: int, setting: Setting, labels: tuple[str, ...], starts: np.ndarray, n_lanes: int) -> Fits:
+def begin(
+    method: str,
+    memory: int,
+    setting: Setting,
+    mesh: Mesh | None,
+    labels: tuple[str, ...],
+    starts: np.ndarray,
+    n_lanes: int,
+) -> Fits:
     """Fits from many starts, before any evaluation.
 
     Args:
         method: name of the method.
         memory: number of steps that a quasi-Newton method remembers.
         setting: what the fits depend on.
+        mesh: the devices that share the lanes out, or None; their number divides that of the lanes.
         labels: names of the n elements of x.
         starts: shape (S, n), within the bounds.
         n_lanes: how many go side by side.
@@ -175,6 +202,7 @@ def begin(method: str, memory: int, setting: Setting, labels: tuple[str, ...], s
         method=method,
         memory=memory,
         setting=setting,
+        mesh=mesh,
         labels=labels,
         starts=starts,
         lanes=open_lanes(method, memory, setting, starts[:n_lanes]),
@@ -194,6 +222,7 @@ def open_lanes(method: str, memory: int, setting: Setting, starts: np.ndarray) -
     """Lanes before their first evaluation, as NumPy arrays, from starts (L, n)."""
     space = METHODS[method](memory).space
     points = space.inside(starts, setting.scale, setting.lower, setting.upper)
+    points = points.astype(setting.problem.references.value.dtype)
     n_residuals = jax.eval_shape(residuals, setting.problem, starts[0]).shape[0]
     dtype_promotion, rank_promotion = _relaxed()
     with dtype_promotion, rank_promotion:

@@ -18,6 +18,8 @@ RECORDED = 64
 
 _HELD_BACK = 5
 """Steps in a row beyond a method's patience that may bring nothing because trials before them were rejected."""
+_ROUNDINGS = 8.0
+"""Reduction of the loss, in units of rounding, that no step can be relied on to bring."""
 _SMALLEST, _LARGEST = 0.1, 0.5
 """Bounds of the factor by which a rejected step is shortened."""
 
@@ -48,7 +50,9 @@ def opened(method: Method, point, n_residuals: int) -> Lane:
     count = jnp.asarray(0)
     nothing = Evaluation(jnp.zeros_like(infinite), zero)
     if method.squares:
-        nothing = nothing._replace(residuals=jnp.zeros(n_residuals), jacobian=jnp.zeros((n_residuals, len(point))))
+        nothing = nothing._replace(
+            residuals=jnp.zeros(n_residuals, point.dtype), jacobian=jnp.zeros((n_residuals, len(point)), point.dtype)
+        )
     return Lane(
         point=point,
         value=infinite,
@@ -164,6 +168,13 @@ def _status(method: Method, setting: Setting, lane: Lane, after: Lane, result: _
     return jnp.where(result.first & ~result.finite, int(Status.NON_FINITE), status)
 
 
+def _like(dtype, setting: Setting) -> Setting:
+    """A setting in the precision of the lanes, in which smaller reductions of the loss than its rounding count as none."""
+    names = ("scale", "lower", "upper", "ftol", "gtol")
+    setting = replace(setting, **{name: jnp.asarray(getattr(setting, name)).astype(dtype) for name in names})
+    return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(dtype).eps))
+
+
 def segment(method: str, memory: int, setting: Setting, lanes: Lane, until, trials):
     """Take trials until every lane has ended or taken a number of steps, or a number of trials is reached.
 
@@ -179,7 +190,7 @@ def segment(method: str, memory: int, setting: Setting, lanes: Lane, until, tria
         The lanes, and the loss, the number of evaluations and the norm of the gradient of their accepted points, shape
         (L, RECORDED + 1, 3), counted from the first point of the segment.
     """
-    solver = METHODS[method](memory)
+    solver, setting = METHODS[method](memory), _like(lanes.value.dtype, setting)
     before, rows = lanes.nit, jnp.arange(len(lanes.nit))
 
     def active(lanes):

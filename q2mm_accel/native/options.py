@@ -7,10 +7,13 @@ from math import inf
 from numbers import Integral, Real
 from os import PathLike
 
+import numpy as np
+
 from q2mm_accel.errors import MissingPackageError, OptionError
 from q2mm_accel.native.loop import RECORDED
 from q2mm_accel.native.methods import METHODS
 from q2mm_accel.native.starts import SAMPLINGS
+from q2mm_accel.precision import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Options:
     checkpoint: str | PathLike | None = None
     checkpoint_every: float = 30.0
     resume: str | PathLike | None = None
+    precision: str | None = None
+    polish: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -61,6 +66,12 @@ class Options:
             raise OptionError(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {self.callback!r}; it must be a function.")
+        if not isinstance(self.polish, bool | np.bool_):
+            raise OptionError(f"polish is {self.polish!r}; it must be True or False.")
+        if self.precision is not None:
+            require(self.precision)
+        if self.polish:
+            require("float64")
         if self.progress and find_spec("rich") is None:
             raise MissingPackageError("progress=True needs rich: python -m pip install 'q2mm_accel[cli]'")
 

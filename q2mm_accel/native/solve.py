@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
+from q2mm_accel.devices import everywhere
 from q2mm_accel.errors import NonFiniteError
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.model.bounds import as_bounds, check_inside, parameter_vector
@@ -51,19 +53,31 @@ def solve(
     first = objective.fun_and_jac(start)[0]
     with held_interrupts() as interrupted:
         with Watch(options, began, interrupted) as watch:
+            stages = [fits]
             stopped = _run(objective, fits, options, saver, watch)
-        return _result(objective, fits, start, first, stopped)
+            if options.polish and stopped is None:
+                exact = replace(options, precision="float64", n_starts=1)
+                stages.append(_fits(objective, method, fits.x[fits.best], limits, exact))
+                stopped = _run(objective, stages[1], options, saver, watch)
+        return _result(objective, stages, start, first, stopped)
 
 
 def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
-    scale = objective.typical_scale
+    """Fits before their first evaluation: starts go to the devices if there are enough, else these share the molecules."""
+    scale, precision = objective.typical_scale, options.precision or objective.precision
+    lanes = min(options.n_starts, options.lanes or usual_lanes(objective, method, options.history_size))
+    mesh = objective.mesh if objective.mesh is not None and lanes >= objective.mesh.size else None
+    if mesh is None:
+        problem = objective.problem_in(precision)
+    else:
+        lanes -= lanes % mesh.size
+        problem = everywhere(objective.host_problem(precision), mesh)
     numbers = (np.asarray(options.tol, dtype=np.float64), np.asarray(options.gtol, dtype=np.float64))
     maxiter = np.asarray(min(options.maxiter, _UNLIMITED), dtype=np.int64)
-    setting = Setting(objective.problem, scale, limits.lb, limits.ub, *numbers, maxiter)
+    setting = Setting(problem, scale, limits.lb, limits.ub, *numbers, maxiter)
     drawn = (options.n_starts, options.sampling, options.spread, options.seed)
     starts = draw_starts(start, limits.lb, limits.ub, scale, *drawn)
-    lanes = options.lanes or usual_lanes(objective.problem, method, options.history_size)
-    return begin(method, options.history_size, setting, objective.labels, starts, lanes)
+    return begin(method, options.history_size, setting, mesh, objective.labels, starts, lanes)
 
 
 def _run(
@@ -97,26 +111,27 @@ def _run(
 
 
 def _result(
-    objective: FusedObjective, fits: Fits, start: np.ndarray, first: float, stopped: Status | None
+    objective: FusedObjective, stages: list[Fits], start: np.ndarray, first: float, stopped: Status | None
 ) -> OptimizeResult:
-    """The best of the fits, its loss evaluated again by the objective, and never worse than the start."""
-    best = fits.best
+    """The best of the last fits, its loss evaluated again by the objective, and never worse than the start."""
+    fits = stages[-1]
+    best, nfev = fits.best, sum(int(stage.nfev.sum()) for stage in stages)
     x = fits.x[best].copy()
     if objective.fun(x) > first:
         x = start
     fun, jac = objective.fun_and_jac(x)
     status = Status(fits.status[best]) if stopped is None else stopped
-    history = np.concatenate([np.zeros((0, 3)), *fits.history[best]])
+    history = np.concatenate([np.zeros((0, 3)), *(part for stage in stages for part in stage.history[stage.best])])
     result = OptimizeResult(
         x=x,
         fun=fun,
         jac=jac,
         success=status == Status.CONVERGED,
         status=status,
-        message=_message(objective, fits, status),
-        nit=int(fits.nit[best]),
-        nfev=int(fits.nfev.sum()),
-        njev=int(fits.nfev.sum()),
+        message=_message(objective, stages, status),
+        nit=sum(int(stage.nit[stage.best]) for stage in stages),
+        nfev=nfev,
+        njev=nfev,
         history={
             "fun": history[:, 0].copy(),
             "nfev": history[:, 1].astype(np.int64),
@@ -124,19 +139,20 @@ def _result(
         },
         method=fits.method,
     )
-    if len(fits.fun) > 1:
+    many = stages[0]
+    if len(many.fun) > 1:
         names = ("x", "fun", "nit", "nfev", "status")
-        result.starts = {"x0": fits.starts.copy(), **{name: getattr(fits, name).copy() for name in names}}
+        result.starts = {"x0": many.starts.copy(), **{name: getattr(many, name).copy() for name in names}}
     return result
 
 
-def _message(objective: FusedObjective, fits: Fits, status: Status) -> str:
-    sentence = SENTENCES[status]
+def _message(objective: FusedObjective, stages: list[Fits], status: Status) -> str:
+    fits, many, sentence = stages[-1], stages[0], SENTENCES[status]
     if status == Status.NON_FINITE:
         sentence = f"{sentence} {_where(objective, fits.bad[fits.best])}"
-    if len(fits.fun) > 1:
-        converged = int((fits.status == int(Status.CONVERGED)).sum())
-        sentence = f"{sentence} Best of {len(fits.fun)} starts: number {fits.best}; {converged} converged."
+    if len(many.fun) > 1:
+        converged = int((many.status == int(Status.CONVERGED)).sum())
+        sentence = f"{sentence} Best of {len(many.fun)} starts: number {many.best}; {converged} converged."
     return sentence
 
 

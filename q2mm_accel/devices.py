@@ -1,0 +1,77 @@
+"""Several devices: which share the molecules of a problem, and how its arrays reach them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from q2mm_accel.errors import DeviceError
+from q2mm_accel.kernel.arrays import Problem
+from q2mm_accel.kernel.spread import AXIS
+
+
+def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Mesh | None:
+    """The mesh of several devices, or None for JAX's own choice of one.
+
+    Args:
+        devices: how many of `jax.devices()`, or which.
+        mesh: a mesh with an axis "molecules" instead.
+
+    Returns:
+        The mesh.
+
+    Raises:
+        DeviceError: both are given; there are fewer devices; or the mesh has no axis "molecules".
+    """
+    if mesh is not None:
+        if devices is not None:
+            raise DeviceError("give devices or mesh, not both.")
+        if not isinstance(mesh, Mesh):
+            raise DeviceError(f"mesh is a {type(mesh).__name__}; make a jax.sharding.Mesh of it.")
+        if AXIS not in mesh.axis_names:
+            raise DeviceError(
+                f"the mesh has the axes {', '.join(map(repr, mesh.axis_names))}, but none is {AXIS!r}, along which "
+                f"molecules are shared out. Name one so: jax.make_mesh(({mesh.size},), ({AXIS!r},))."
+            )
+        return mesh
+    if devices is None:
+        return None
+    if isinstance(devices, int) and not isinstance(devices, bool):
+        present = jax.devices()
+        if not 1 <= devices <= len(present):
+            raise DeviceError(
+                f"devices is {devices}, but JAX has {len(present)} ({present[0].platform}). On a CPU, XLA_FLAGS="
+                "--xla_force_host_platform_device_count=N in the environment makes N of one."
+            )
+        devices = present[:devices]
+    chosen = list(devices) if isinstance(devices, Sequence) else [devices]
+    if not chosen or not all(isinstance(device, jax.Device) for device in chosen):
+        raise DeviceError(f"devices is {devices!r}; give a number, or a sequence of jax.devices().")
+    if len(set(chosen)) < len(chosen):
+        raise DeviceError("devices names a device twice.")
+    return Mesh(np.array(chosen), (AXIS,))
+
+
+def placed(problem: Problem, mesh: Mesh | None) -> Problem:
+    """A problem of NumPy arrays on its devices: batches shared out along "molecules", all else everywhere.
+
+    On several hosts every process must call it with the same arrays.
+    """
+    if mesh is None:
+        return jax.device_put(problem)
+    shared, everywhere = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
+    where = jax.tree.map(lambda _: everywhere, problem)
+    where = replace(where, batches=jax.tree.map(lambda _: shared, problem.batches))
+    return replace(jax.device_put(problem, where), mesh=mesh)
+
+
+def everywhere(problem: Problem, mesh: Mesh) -> Problem:
+    """A problem of NumPy arrays, whole on every device, for fits that are shared out by their starts."""
+    return jax.device_put(problem, NamedSharding(mesh, PartitionSpec()))
+
+
+def n_shares(mesh: Mesh | None) -> int:
+    """Among how many devices the molecules are shared out."""
+    return 1 if mesh is None else mesh.shape[AXIS]
