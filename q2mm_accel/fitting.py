@@ -85,7 +85,7 @@ class Fitting:
                 - maxiter (1000): accepted steps of each start.
                 - tol (1e-9): a fit has converged when a step reduces the loss by no more than this part of it, or none
                   can be expected to.
-                - gtol (1e-9): or when no element of the projected gradient, by variables in units of `typical_scale`, is
+                - gtol (1e-8): or when no element of the projected gradient, by variables in units of `typical_scale`, is
                   larger.
                 - n_starts (1): number of fits, the first of them from x0.
                 - sampling ("perturbation"): of the other starts; or "sobol", over the whole box.

@@ -89,7 +89,7 @@ def _seconds_between(marks: list[tuple[float, int]]) -> float:
 
 
 def _scipy(objective: FusedObjective) -> OptimizeResult:
-    options = {"maxiter": ITERATIONS, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-9}
+    options = {"maxiter": ITERATIONS, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-8}
     return minimize(
         objective.fun_and_jac, objective.x0, jac=True, method="L-BFGS-B", bounds=objective.bounds, options=options
     )

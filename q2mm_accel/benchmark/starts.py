@@ -18,6 +18,8 @@ EQUAL = 1e-6
 EXACT = 1e-9
 """Part of the loss at x0 below which a fit is exact, and what is left a matter of rounding."""
 _ITERATIONS = 3000
+_LEAST_SQUARES_ITERATIONS = 200
+"""Of Levenberg and Marquardt, that converge within few or creep along a valley."""
 _UNLIMITED = 10**6
 
 
@@ -132,12 +134,13 @@ def throughput(name: str, form: str, methods: list[str], count: int, scipy_count
     plain, scaled = objectives(name, form)
     first = plain.fun(plain.x0)
     some = starts_of(plain, count)[:scipy_count]
-    theirs = by_scipy(scaled, some, ftol=1e-9, gtol=1e-9, maxiter=_ITERATIONS)
+    theirs = by_scipy(scaled, some, ftol=1e-9, gtol=1e-8, maxiter=_ITERATIONS)
     seconds = theirs.seconds * count / scipy_count
     row = {"problem": name, "form": form, "starts": count, "scipy_starts": scipy_count, "methods": {}}
     row["scipy"] = {**theirs.figures(), "seconds": seconds, "evaluations": theirs.evaluations * count // scipy_count}
     for method in methods:
-        ours, compilation = by_native(plain, method, count, tol=1e-9, gtol=1e-9, maxiter=_ITERATIONS)
+        maxiter = _LEAST_SQUARES_ITERATIONS if method == "levenberg-marquardt" else _ITERATIONS
+        ours, compilation = by_native(plain, method, count, tol=1e-9, gtol=1e-8, maxiter=maxiter)
         row["methods"][method] = {
             "compile_s": compilation,
             **ours.figures(),

@@ -26,7 +26,7 @@ class Options:
 
     maxiter: int = 1000
     tol: float = 1e-9
-    gtol: float = 1e-9
+    gtol: float = 1e-8
     n_starts: int = 1
     sampling: str = "perturbation"
     spread: float = 0.2
