@@ -12,6 +12,7 @@ from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.model.ties import Tie
 from q2mm_accel.objective import FusedObjective
+from q2mm_accel.precision import keep_compiled
 from q2mm_accel.spectra import frequencies
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "System",
     "Tie",
     "frequencies",
+    "keep_compiled",
     "register_form",
 ]

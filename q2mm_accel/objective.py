@@ -1,5 +1,6 @@
 """FusedObjective: the NumPy boundary of the kernel, and the only home of compiled functions."""
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.kernel import residuals as kernel
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.kernel.layout import quantised
+from q2mm_accel.memory import Estimate, estimate, out_of_memory
 from q2mm_accel.model.bounds import parameter_rows, parameter_vector
 from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
@@ -54,6 +56,16 @@ class Best(NamedTuple):
     fun: float
 
 
+class Warmup(NamedTuple):
+    """What compiling loss and gradient took."""
+
+    seconds: float
+    bytes: int
+    """Arrays and intermediate results on each device, as compiled."""
+    estimate: Estimate
+    """What was expected, in all and by bucket."""
+
+
 class FusedObjective(FitInputs, Fitting):
     """Loss of a force field against quantum-chemical references, with its exact gradient, as one compiled program.
 
@@ -86,6 +98,24 @@ class FusedObjective(FitInputs, Fitting):
     def loss(self) -> Callable[[Array], Array]:
         """The loss as a pure JAX function of x, shape (n,), to be used inside other JAX programs."""
         return partial(kernel.loss, self.problem)
+
+    @property
+    def memory_estimate(self) -> Estimate:
+        """Memory that loss and gradient take on each device, estimated from shapes; nothing is compiled for it."""
+        return estimate(self.problem)
+
+    def warmup(self) -> Warmup:
+        """Compile `fun` and `jac` ahead of their first call, without evaluating anything.
+
+        Returns:
+            Seconds it took, and memory as the compiler laid it out, beside `memory_estimate`.
+        """
+        began = time.perf_counter()
+        with exclusive_eigh():
+            compiled = _value_and_gradient.lower(self.problem, self.x0).compile()
+        seconds, sizes = time.perf_counter() - began, compiled.memory_analysis()
+        taken = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+        return Warmup(seconds, taken, self.memory_estimate)
 
     def fun(self, x: ArrayLike) -> float:
         """The loss at x.
@@ -178,8 +208,14 @@ class FusedObjective(FitInputs, Fitting):
     def _run(self, function: Callable, argument: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
         require(self.precision)
-        with exclusive_eigh():
-            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
+        try:
+            with exclusive_eigh():
+                results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            device = jax.devices()[0] if self.mesh is None else self.mesh.devices.flat[0]
+            raise out_of_memory(self.problem, device, str(error)) from error
         self.kernel_runs += 1
         return results
 

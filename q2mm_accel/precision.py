@@ -1,11 +1,15 @@
-"""JAX's precision and version: the only place that switches or checks either. Threads are in threads.py."""
+"""JAX's precision, version and cache: the only place that switches or checks them. Threads are in threads.py."""
 
 import os
+from os import PathLike
+from pathlib import Path
 
 import jax
 import jaxlib
+from jax.experimental.compilation_cache import compilation_cache
 
-from q2mm_accel.errors import OptionError, PrecisionError, VersionError
+from q2mm_accel.errors import OptionError, OutputError, PrecisionError, VersionError
+from q2mm_accel.folders import cache_folder
 
 KNOWN_BAD_JAXLIB = {
     "0.10.2": "compiled sums of many small products are wrong on CPU (https://github.com/jax-ml/jax/issues/39103)",
@@ -23,6 +27,32 @@ _switch_to_float64()
 
 PRECISIONS = ("float64", "float32", "mixed")
 """Everything in float64; everything in float32; or Hessians assembled in float32 and all that follows in float64."""
+
+
+def keep_compiled(folder: str | PathLike | None = None) -> Path:
+    """Keep compiled programs on disk, so that another process with problems of the same shapes need not compile them.
+
+    It switches on JAX's persistent compilation cache, for every program of this process that is compiled from now on.
+
+    Args:
+        folder: where; by default "compiled" in q2mm_accel's cache folder ($Q2MM_ACCEL_CACHE, or in the user's).
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    path = cache_folder() / "compiled" if folder is None else Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be made: {error}. Give another folder.") from error
+    jax.config.update("jax_compilation_cache_dir", str(path))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compilation_cache.reset_cache()
+    return path
 
 
 def require(precision: str) -> None:

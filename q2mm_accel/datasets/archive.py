@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from q2mm_accel.errors import DatasetError
+from q2mm_accel.folders import cache_folder
 
 REQUIREMENT = "q2mm==5.0.0a2"
 ARCHIVE = "q2mm-5.0.0a2.tar.gz"
@@ -22,19 +23,6 @@ WANTED = (
     "examples/rh-enamide/rh_enamide_training_set/jaguar_spe_freq_in_out/*.in",
 )
 """Patterns of the files to unpack, relative to the archive's top folder."""
-
-
-def cache_folder() -> Path:
-    """Where fetched data sets are kept: $Q2MM_ACCEL_CACHE, else q2mm_accel in the user's cache folder."""
-    if chosen := os.environ.get("Q2MM_ACCEL_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        parent = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        parent = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        parent = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return parent / "q2mm_accel"
 
 
 def fetch_archive() -> Path:

@@ -172,7 +172,7 @@ def _like(dtype, setting: Setting) -> Setting:
     """A setting in the precision of the lanes, in which smaller reductions of the loss than its rounding count as none."""
     names = ("scale", "lower", "upper", "ftol", "gtol")
     setting = replace(setting, **{name: jnp.asarray(getattr(setting, name)).astype(dtype) for name in names})
-    return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(dtype).eps))
+    return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(setting.problem.batches[0].dtype).eps))
 
 
 def segment(method: str, memory: int, setting: Setting, lanes: Lane, until, trials):

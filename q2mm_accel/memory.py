@@ -1,0 +1,118 @@
+"""How much memory an evaluation takes, estimated before anything is compiled, and what it took."""
+
+import os
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from q2mm_accel.errors import DeviceMemoryError
+from q2mm_accel.kernel.arrays import Batch, Problem
+from q2mm_accel.kernel.spread import AXIS
+
+_HESSIANS = 5.1
+"""Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
+_BLOCKS = 1.1
+"""... of its terms' second derivatives ..."""
+_REFINED = 2.7
+"""... and of its eigenvectors in float64 where float32 ones are refined."""
+_PROJECTED = 1.5
+"""Copies of a batch's Hessians for eigenmatrices."""
+_PART = 0.8
+"""Part of a device's memory that a suggested batch takes."""
+
+
+@dataclass(frozen=True)
+class BucketMemory:
+    """Molecules padded to the same size, on one device."""
+
+    n_atoms: int
+    molecules: int
+    """Evaluated at a time, padding included."""
+    turns: int
+    """How many such groups take turns."""
+    bytes: int
+    """Estimated for one turn, intermediate results only."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Memory of loss and gradient on each device [bytes]."""
+
+    arrays: int
+    """The problem itself."""
+    kept: int
+    """Eigenvectors of molecules that take turns."""
+    buckets: tuple[BucketMemory, ...]
+
+    @property
+    def temporary(self) -> int:
+        """Intermediate results: those of buckets in one batch at a time, or of the largest bucket that takes turns."""
+        alone = [bucket.bytes for bucket in self.buckets if bucket.turns > 1]
+        together = [bucket.bytes for bucket in self.buckets if bucket.turns == 1]
+        return self.kept + max(sum(together), *alone, 0)
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.arrays + self.temporary
+
+
+def estimate(problem: Problem) -> Estimate:
+    """What loss and gradient of a problem take, from the shapes of its arrays alone."""
+    shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.batches))
+    everywhere = sum(leaf.nbytes for leaf in jax.tree.leaves(problem)) - shared
+    buckets, kept = [], 0
+    for stack in problem.batches:
+        turns = len(stack.read) // shares
+        buckets += _of_stack(stack, turns)
+        if turns > 1:
+            kept += turns * sum(_hessian_bytes(bucket) for bucket in stack.buckets if "eigenvalues" in bucket.outputs)
+    return Estimate(everywhere + shared // shares, kept, tuple(buckets))
+
+
+def _hessian_bytes(bucket) -> int:
+    _, molecules, size = bucket.component_present.shape
+    return molecules * size**2 * bucket.inverse_root_masses.dtype.itemsize
+
+
+def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
+    """Terms are not kept by bucket; their share goes by the number of components."""
+    blocks = sum(terms.second.nbytes for terms in stack.terms.values()) / len(stack.read)
+    shapes = [bucket.component_present.shape[1:] for bucket in stack.buckets]
+    components = sum(molecules * size for molecules, size in shapes)
+    refined = stack.dtype == np.float32 and jax.config.jax_enable_x64
+    found = []
+    for bucket, (molecules, size) in zip(stack.buckets, shapes, strict=True):
+        needed, hessians = set(bucket.outputs), _hessian_bytes(bucket)
+        copies = _HESSIANS if needed - {"energy"} else 0.0
+        copies += _PROJECTED if "eigenmatrix" in needed else 0.0
+        own = copies * hessians + _BLOCKS * blocks * molecules * size / components
+        if refined and bucket.inverse_root_masses.dtype == np.float32:
+            own += _REFINED * 8 * molecules * size**2
+        found.append(BucketMemory(size // 3, molecules, turns, int(own)))
+    return found
+
+
+def capacity(device: jax.Device) -> int:
+    """Memory of a device, or of the machine if that is the device [bytes]; 0 if it is not known."""
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit or not hasattr(os, "sysconf"):
+        return limit or 0
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def out_of_memory(problem: Problem, device: jax.Device, cause: str) -> DeviceMemoryError:
+    """The error that says how much a problem needs, and which batches would fit."""
+    found, size = estimate(problem), capacity(device)
+    at_a_time = max(bucket.molecules for bucket in found.buckets)
+    each = (found.temporary - found.kept) / sum(bucket.molecules for bucket in found.buckets)
+    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.batches for bucket in stack.buckets)
+    fitting = min(int((_PART * size - found.arrays - vectors) // each), at_a_time // 2)
+    remedy = f"Pass batch_size={fitting}" if fitting > 0 else "Share the molecules out to more devices"
+    return DeviceMemoryError(
+        f"an evaluation needs about {found.total / 2**30:.3g} GiB of {device}, which has {size / 2**30:.3g} GiB: "
+        f"{found.arrays / 2**30:.2g} GiB of arrays, and {each / 2**20:.2g} MiB for each of the molecules that are evaluated "
+        f"at a time. {remedy}, or end other programs. JAX says: {cause.splitlines()[0][:200]}"
+    )
