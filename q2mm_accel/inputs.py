@@ -124,7 +124,6 @@ class FitInputs:
         self.systems = as_tuple(systems, System, "systems", TopologyError)
         self.references = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(self.references, self.systems)
-        check_resolution(self.references, self.systems, precision)
         active = None if active is None else selected(active, forcefield, "active")
         ties, priors = as_tuple(ties, Tie, "ties", ParameterError), as_tuple(priors, Prior, "priors", ParameterError)
         self.space = parameter_space(forcefield, active, ties, parameter_scale)
@@ -155,13 +154,18 @@ class FitInputs:
         }
 
     def problem_in(self, precision: str) -> Problem:
-        """The problem in one of `precision.PRECISIONS`, on its devices."""
+        """The problem in one of `precision.PRECISIONS`, on its devices.
+
+        Raises:
+            PrecisionError: a reference needs more.
+        """
         if precision not in self._problems:
             self._problems[precision] = placed(self.host_problem(precision), self.mesh)
         return self._problems[precision]
 
     def host_problem(self, precision: str) -> Problem:
-        """The problem in one of `precision.PRECISIONS`, of NumPy arrays."""
+        """The problem in one of `precision.PRECISIONS`, of NumPy arrays. Raises as `problem_in` does."""
+        check_resolution(self.references, self.systems, precision)
         return in_precision(self._build(n_devices=n_shares(self.mesh), batch_size=self._batch_size), precision)
 
     def __reduce__(self) -> tuple:

@@ -38,8 +38,7 @@ def build_stack(
     """
     members = [[member for bucket in batch for member in bucket] for batch in stack.batches]
     counts = {
-        kind: quantised(max(sum(len(systems[member].terms(kind)[0]) for member in batch) for batch in members))
-        for kind in TERM_WIDTHS
+        kind: max(sum(len(systems[member].terms(kind)[0]) for member in batch) for batch in members) for kind in TERM_WIDTHS
     }
     interacting = [
         any(len(systems[member].vdw_pairs) for batch in stack.batches for member in batch[bucket])
@@ -52,7 +51,7 @@ def build_stack(
         of_batch, places = [systems[member] for member in own], [slots[member] for member in own]
         pieces = pieces_by_kind(of_batch)
         terms = {
-            kind: build_terms(kind, of_batch, forcefield, pieces[kind], places, count, n_elements, fill)
+            kind: build_terms(kind, of_batch, forcefield, pieces[kind], places, quantised(count), n_elements, fill)
             for kind, count in counts.items()
             if count
         }

@@ -1,16 +1,18 @@
 """Eigenpairs of float32 matrices that are as good as the matrices.
 
-`eigh` in float32 has errors of 1e-7 of the largest eigenvalue: a bond's vibration disturbs soft modes by tenths of a cm⁻¹,
-and modes that lie close together mix. One step of refinement, whose products alone are taken in float64, removes both; it
-costs four matrix products, little where float64 is slow and an `eigh` much slower.
+`eigh` in float32 has errors of 1e-6 of the largest eigenvalue: a bond's vibration disturbs soft modes by tenths of a cm⁻¹,
+and modes that lie close together mix. One sweep of rotations, whose products alone are taken in float64, removes both; it
+costs six matrix products, little where float64 is slow and an `eigh` much slower.
 
-Source: T. Ogita, K. Aishima, Japan J. Indust. Appl. Math. 35, 1007 (2018), algorithm 1.
+Sources: T. Ogita, K. Aishima, Japan J. Indust. Appl. Math. 35, 1007 (2018), algorithm 1. Its small angles have no bound
+where eigenvalues almost coincide; here they are Jacobi's (G. H. Golub, C. F. Van Loan, Matrix Computations, section 8.5),
+exact for a pair however close, and never above 45 degrees.
 """
 
 import jax.numpy as jnp
 
-_CLOSE = 1e-7
-"""Eigenvalues closer than this, relative to the largest, are not told apart: any basis of their space serves."""
+_CLOSE = 1e-6
+"""Eigenvectors whose eigenvalues are closer, relative to the largest, are not turned: any basis of their space serves."""
 
 
 def refined(matrices, values, vectors):
@@ -22,16 +24,43 @@ def refined(matrices, values, vectors):
         vectors: approximate eigenvectors, in columns.
 
     Returns:
-        Eigenvalues and eigenvectors of the same types.
+        Eigenvalues, ascending, and eigenvectors of the same types.
     """
     lower = jnp.tril(matrices).astype(jnp.float64)
     symmetric = lower + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
     basis = vectors.astype(jnp.float64)
-    transposed = jnp.swapaxes(basis, -1, -2)
-    projected = transposed @ (symmetric @ basis)
-    defect = jnp.eye(basis.shape[-1], dtype=basis.dtype)[None] - transposed @ basis
-    better = jnp.diagonal(projected, axis1=-2, axis2=-1) / (1.0 - jnp.diagonal(defect, axis1=-2, axis2=-1))
-    gap = better[..., None, :] - better[..., :, None]
-    apart = jnp.abs(gap) > _CLOSE * jnp.abs(better).max(axis=-1)[..., None, None]
-    mixing = jnp.where(apart, (projected + better[..., None, :] * defect) / jnp.where(apart, gap, 1.0), 0.5 * defect)
-    return better.astype(values.dtype), (basis + basis @ mixing).astype(vectors.dtype)
+    defect = _defect(basis)
+    projected = jnp.swapaxes(basis, -1, -2) @ (symmetric @ basis)
+    quotients = _diagonal(projected) / (1.0 - _diagonal(defect))
+    coupling = projected + 0.5 * (quotients[..., None, :] + quotients[..., :, None]) * defect
+    tangents, apart = _rotations(quotients, coupling)
+    better = quotients + (coupling * tangents).sum(axis=-2)
+    tangents = jnp.where(apart, tangents, 0.0)
+    turned = basis + basis @ (tangents + 0.5 * defect)
+    turned = turned / jnp.sqrt(1.0 + (tangents**2).sum(axis=-2))[..., None, :]
+    turned = turned + 0.5 * (turned @ _defect(turned))
+    order = jnp.argsort(better, axis=-1)
+    better = jnp.take_along_axis(better, order, axis=-1)
+    turned = jnp.take_along_axis(turned, order[..., None, :], axis=-1)
+    return better.astype(values.dtype), turned.astype(vectors.dtype)
+
+
+def _rotations(quotients, coupling):
+    """Tangents of the angles (M, D, D) by which Jacobi turns each pair of vectors, and which pairs lie apart."""
+    ones = jnp.ones(coupling.shape[-2:], dtype=coupling.dtype)
+    later = (jnp.triu(ones, 1) - jnp.tril(ones, -1))[None]
+    coupling = coupling * jnp.abs(later)
+    gap = quotients[..., None, :] - quotients[..., :, None]
+    root = jnp.sqrt(gap**2 + 4.0 * coupling**2)
+    sum_of_both = gap + jnp.where(gap == 0.0, later, jnp.sign(gap)) * root
+    tangents = 2.0 * coupling / jnp.where(root > 0.0, sum_of_both, 1.0)
+    return tangents, root > _CLOSE * jnp.abs(quotients).max(axis=-1)[..., None, None]
+
+
+def _defect(basis):
+    """What the columns lack of being orthonormal, (M, D, D)."""
+    return jnp.eye(basis.shape[-1], dtype=basis.dtype)[None] - jnp.swapaxes(basis, -1, -2) @ basis
+
+
+def _diagonal(matrices):
+    return jnp.diagonal(matrices, axis1=-2, axis2=-1)

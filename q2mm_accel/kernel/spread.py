@@ -28,12 +28,13 @@ def over_batches(problem: Problem, function, *arguments):
         (..., sum of all P).
     """
     results, after = [], None
-    for stack in problem.batches:
-        if problem.mesh is None:
-            found, after = _in_turn(function, stack, after, arguments)
-        else:
-            found, after = _on_devices(problem.mesh, function, stack, after, arguments)
-        results.append(found)
+    with jax.default_matmul_precision("highest"):  # devices would take products of float32 with 3 digits
+        for stack in problem.batches:
+            if problem.mesh is None:
+                found, after = _in_turn(function, stack, after, arguments)
+            else:
+                found, after = _on_devices(problem.mesh, function, stack, after, arguments)
+            results.append(found)
     return jnp.concatenate(results, axis=-1)
 
 

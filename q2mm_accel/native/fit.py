@@ -141,8 +141,9 @@ class Fits:
 
     def _check_bounds(self, points: np.ndarray, box: tuple[np.ndarray, np.ndarray]) -> None:
         """Check that a solver kept its box; what rounding explains is clipped where points become elements of x."""
+        exact, (lower, upper) = points.astype(np.float64), map(np.asarray, box)
         with np.errstate(invalid="ignore"):
-            excess = np.maximum(box[0] - points, points - box[1]) / np.maximum(1.0, np.abs(points))
+            excess = np.maximum(lower - exact, exact - upper) / np.maximum(1.0, np.abs(exact))
         if np.any(excess > _ROUNDINGS * np.finfo(points.dtype).eps):
             number = int(np.argmax(excess.max(axis=0)))
             raise SolverError(

@@ -210,5 +210,6 @@ def segment(method: str, memory: int, setting: Setting, lanes: Lane, until, tria
         return count + 1, after, record.at[rows, place].set(seen, mode="drop")
 
     record = jnp.full((len(rows), RECORDED + 1, 3), jnp.nan, dtype=lanes.value.dtype)
-    _, lanes, record = jax.lax.while_loop(go_on, body, (jnp.asarray(0), lanes, record))
+    with jax.default_matmul_precision("highest"):  # as in `over_batches`
+        _, lanes, record = jax.lax.while_loop(go_on, body, (jnp.asarray(0), lanes, record))
     return lanes, record
