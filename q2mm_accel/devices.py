@@ -1,13 +1,14 @@
-"""Several devices: which share the molecules of a problem, and how its arrays reach them."""
+"""Batches and devices: how many molecules at a time, which devices share them, and how a problem reaches the devices."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from q2mm_accel.errors import DeviceError
+from q2mm_accel.errors import DeviceError, OptionError
 from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.kernel.spread import AXIS
 
@@ -35,7 +36,7 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
                 f"the mesh has the axes {', '.join(map(repr, mesh.axis_names))}, but none is {AXIS!r}, along which "
                 f"molecules are shared out. Name one so: jax.make_mesh(({mesh.size},), ({AXIS!r},))."
             )
-        return mesh
+        return Mesh(mesh.devices, mesh.axis_names)  # without explicit sharding, the default of jax.make_mesh
     if devices is None:
         return None
     if isinstance(devices, int) and not isinstance(devices, bool):
@@ -75,3 +76,15 @@ def everywhere(problem: Problem, mesh: Mesh) -> Problem:
 def n_shares(mesh: Mesh | None) -> int:
     """Among how many devices the molecules are shared out."""
     return 1 if mesh is None else mesh.shape[AXIS]
+
+
+def check_batch_size(batch_size: int | None) -> None:
+    """Check how many molecules a device evaluates at a time.
+
+    Raises:
+        OptionError: not a number of at least 1.
+    """
+    if batch_size is None:
+        return
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        raise OptionError(f"batch_size is {batch_size!r}; give a number of molecules of at least 1.")

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from numbers import Integral
 from typing import Self
 
 import jax
@@ -12,8 +11,8 @@ from jax.sharding import Mesh
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.devices import mesh_of, n_shares, placed
-from q2mm_accel.errors import OptionError, ParameterError, Q2MMAccelWarning, TopologyError
+from q2mm_accel.devices import check_batch_size, mesh_of, n_shares, placed
+from q2mm_accel.errors import ParameterError, Q2MMAccelWarning, TopologyError
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.kernel.cast import check_resolution, in_precision
@@ -119,7 +118,7 @@ class FitInputs:
         """
         require(precision)
         self.mesh = mesh_of(devices, mesh)
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         form_named(forcefield.form)
         self.systems = as_tuple(systems, System, "systems", TopologyError)
         self.references = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
@@ -240,13 +239,6 @@ class FitInputs:
     def forcefield(self, x: ArrayLike) -> ForceField:
         """The force field with the parameters at x."""
         return self.space.forcefield.with_parameters(self.expand(x))
-
-
-def _check_batch_size(batch_size: int | None) -> None:
-    if batch_size is None:
-        return
-    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
-        raise OptionError(f"batch_size is {batch_size!r}; give a number of molecules of at least 1.")
 
 
 def _rebuilt(kind: type[FitInputs], inputs: dict) -> FitInputs:

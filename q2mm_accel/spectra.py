@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from q2mm_accel.devices import check_batch_size
 from q2mm_accel.errors import NonFiniteError, TopologyError
 from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.kernel.problem import build_problem
@@ -16,29 +17,32 @@ from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
 
 
-def frequencies(systems: Iterable[System], forcefield: ForceField) -> list[np.ndarray]:
+def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: int | None = None) -> list[np.ndarray]:
     """Harmonic frequencies of the force field at the QM geometries, the full sorted lists with rigid motions.
 
     Args:
         systems: the molecules with their terms.
         forcefield: the force field; its parameters may lie outside the bounds of a fit.
+        batch_size: how many molecules are evaluated at a time, to save memory; all by default.
 
     Returns:
         One array (3 n_atoms,) [cm⁻¹] per system, ascending; imaginary frequencies are negative.
 
     Raises:
         FormError: unknown functional form.
+        OptionError: a batch_size below 1.
         TopologyError: a term or type that does not exist or is undefined.
         NonFiniteError: a frequency is not finite.
     """
     require("float64")
+    check_batch_size(batch_size)
     form_named(forcefield.form)
     systems, references = as_tuple(systems, System, "systems", TopologyError), ReferenceData()
     if not systems:
         return []
     for number, system in enumerate(systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    problem = build_problem(systems, forcefield, tuple(references))
+    problem = build_problem(systems, forcefield, tuple(references), batch_size=batch_size)
     with exclusive_eigh():
         values = np.array(predictions(problem, forcefield.parameters))
     ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])

@@ -64,7 +64,7 @@ def alkanes(n_carbons: int, count: int, form: str = "mm3") -> FitProblem:
     molecules = [alkane(n_carbons, 0.01, seed) for seed in range(count)]
     systems, forcefield = perceive(molecules, form=form, vdw=True)
     references = ReferenceData()
-    for number, computed in enumerate(frequencies(systems, forcefield)):
+    for number, computed in enumerate(frequencies(systems, forcefield, batch_size=16)):
         modes = np.flatnonzero(computed > 50.0)
         references.add_frequencies(1.02 * computed[modes], modes, weight=0.001, system=number)
     return FitProblem(systems, forcefield, references)
