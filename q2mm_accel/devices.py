@@ -11,6 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from q2mm_accel.errors import DeviceError, OptionError
 from q2mm_accel.kernel.arrays import Problem
 from q2mm_accel.kernel.spread import AXIS
+from q2mm_accel.threads import spare_threads
 
 
 def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Mesh | None:
@@ -24,7 +25,8 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
         The mesh.
 
     Raises:
-        DeviceError: both are given; there are fewer devices; or the mesh has no axis "molecules".
+        DeviceError: both are given; there are fewer devices; the mesh has no axis "molecules"; or a CPU that serves as
+            several devices has too few threads for them.
     """
     if mesh is not None:
         if devices is not None:
@@ -36,7 +38,7 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
                 f"the mesh has the axes {', '.join(map(repr, mesh.axis_names))}, but none is {AXIS!r}, along which "
                 f"molecules are shared out. Name one so: jax.make_mesh(({mesh.size},), ({AXIS!r},))."
             )
-        return Mesh(mesh.devices, mesh.axis_names)  # without explicit sharding, the default of jax.make_mesh
+        return _checked(Mesh(mesh.devices, mesh.axis_names))  # without explicit sharding, the default of jax.make_mesh
     if devices is None:
         return None
     if isinstance(devices, int) and not isinstance(devices, bool):
@@ -52,7 +54,17 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
         raise DeviceError(f"devices is {devices!r}; give a number, or a sequence of jax.devices().")
     if len(set(chosen)) < len(chosen):
         raise DeviceError("devices names a device twice.")
-    return Mesh(np.array(chosen), (AXIS,))
+    return _checked(Mesh(np.array(chosen), (AXIS,)))
+
+
+def _checked(mesh: Mesh) -> Mesh:
+    count = len(mesh.local_devices)
+    if mesh.devices.flat[0].platform == "cpu" and count > 1 and not spare_threads(count):
+        raise DeviceError(
+            f"{count} devices on this CPU need at least {2 * count} threads, or they may wait for each other for ever. Set "
+            f"XLA_FLAGS or jax_num_cpu_devices before q2mm_accel is imported, or NPROC={4 * count} in the environment."
+        )
+    return mesh
 
 
 def placed(problem: Problem, mesh: Mesh | None) -> Problem:

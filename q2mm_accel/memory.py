@@ -14,10 +14,12 @@ _HESSIANS = 5.1
 """Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
 _BLOCKS = 1.1
 """... of its terms' second derivatives ..."""
-_REFINED = 2.7
+_REFINED = 4.0
 """... and of its eigenvectors in float64 where float32 ones are refined."""
 _PROJECTED = 1.5
 """Copies of a batch's Hessians for eigenmatrices."""
+_ENERGIES = 0.8
+"""Where only energies are needed: of what Hessians would take, in pairs of atoms."""
 _PART = 0.8
 """Part of a device's memory that a suggested batch takes."""
 
@@ -80,16 +82,18 @@ def _hessian_bytes(bucket) -> int:
 def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
     """Terms are not kept by bucket; their share goes by the number of components."""
     blocks = sum(terms.second.nbytes for terms in stack.terms.values()) / len(stack.read)
+    if all(bucket.outputs == ("energy",) for bucket in stack.buckets):
+        blocks = 0.0
     shapes = [bucket.component_present.shape[1:] for bucket in stack.buckets]
     components = sum(molecules * size for molecules, size in shapes)
     refined = stack.dtype == np.float32 and jax.config.jax_enable_x64
     found = []
     for bucket, (molecules, size) in zip(stack.buckets, shapes, strict=True):
         needed, hessians = set(bucket.outputs), _hessian_bytes(bucket)
-        copies = _HESSIANS if needed - {"energy"} else 0.0
+        copies = _HESSIANS if needed - {"energy"} else _ENERGIES
         copies += _PROJECTED if "eigenmatrix" in needed else 0.0
         own = copies * hessians + _BLOCKS * blocks * molecules * size / components
-        if refined and bucket.inverse_root_masses.dtype == np.float32:
+        if refined and "eigenvalues" in needed and bucket.inverse_root_masses.dtype == np.float32:
             own += _REFINED * 8 * molecules * size**2
         found.append(BucketMemory(size // 3, molecules, turns, int(own)))
     return found

@@ -113,9 +113,8 @@ class FusedObjective(FitInputs, Fitting):
         began = time.perf_counter()
         with exclusive_eigh():
             compiled = _value_and_gradient.lower(self.problem, self.x0).compile()
-        seconds, sizes = time.perf_counter() - began, compiled.memory_analysis()
-        taken = sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
-        return Warmup(seconds, taken, self.memory_estimate)
+        seconds, sizes, expected = time.perf_counter() - began, compiled.memory_analysis(), self.memory_estimate
+        return Warmup(seconds, expected.arrays + sizes.temp_size_in_bytes + sizes.output_size_in_bytes, expected)
 
     def fun(self, x: ArrayLike) -> float:
         """The loss at x.

@@ -3,31 +3,53 @@
 XLA spreads a batch over its pool of threads, and each calls LAPACK from SciPy's OpenBLAS, which starts threads of its own.
 The two levels wait for each other: a batch takes longer, and a hundred times longer on a machine that is busy. And the
 thread that runs the program counts among XLA's pool, so that with one thread per core a core stays idle on small machines.
+
+Where a CPU serves as several devices, each of them holds a thread of the pool while it waits for the others, and there must
+be some left for a device that has work to do, or all wait for ever.
 """
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import jax
 import scipy
 
-_SMALLEST_POOL = 4
+_THREADS_OF_A_DEVICE = 4
+_VIRTUAL_DEVICES = re.compile(r"--?xla_force_host_platform_device_count=(\d+)")
 
 _LOCK = threading.RLock()
 
 
-def _widen_pool() -> None:
-    """Let XLA make at least four threads, by the variable NPROC, which it reads when its CPU backend starts.
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    It has no effect after the first JAX operation of a process, and child processes inherit it.
+
+def _widen_pool() -> None:
+    """Let XLA make at least four threads, and four for each device, by the variable NPROC.
+
+    XLA reads it when its CPU backend starts. It has no effect after the first JAX operation of a process, and child
+    processes inherit it. A value from the environment stays, unless it is too small for several devices.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < _SMALLEST_POOL:
-        os.environ.setdefault("NPROC", str(_SMALLEST_POOL))
+    flags = _VIRTUAL_DEVICES.findall(os.environ.get("XLA_FLAGS", ""))
+    devices = max([1, jax.config.jax_num_cpu_devices, *map(int, flags)])
+    wanted = _THREADS_OF_A_DEVICE * devices
+    if _pool() < wanted and (devices > 1 or "NPROC" not in os.environ):
+        os.environ["NPROC"] = str(wanted)
+
+
+def _pool() -> int:
+    return int(os.environ.get("NPROC") or _cores())
+
+
+def spare_threads(n_devices: int) -> bool:
+    """Whether XLA's pool has threads left when a number of virtual devices of this process wait for each other."""
+    return _pool() >= 2 * n_devices
 
 
 _widen_pool()

@@ -24,9 +24,10 @@ class Evaluation:
 
 @jax.jit
 def _evaluated(problem, vector):
-    by_kind = blocks(problem, expand(problem, vector))
+    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.batches)
+    by_kind = blocks(batch, expand(problem, vector))
     functions = (kernel.energies, kernel.gradients, kernel.hessians)
-    return tuple(function(problem, by_kind)[0] for function in functions)
+    return tuple(function(batch, by_kind)[0] for function in functions)
 
 
 def problem_of(systems, forcefield: ForceField, references=None, **options):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tolerances
 
 from q2mm_accel.errors import PrecisionError, VersionError
-from q2mm_accel.precision import KNOWN_BAD_JAXLIB, check_jaxlib, require_float64
+from q2mm_accel.precision import KNOWN_BAD_JAXLIB, check_jaxlib, require
 
 BUILD = """
 from q2mm_accel import FusedObjective
@@ -20,19 +21,28 @@ objective = FusedObjective(problem.systems, problem.forcefield, problem.referenc
 """
 
 MANY_CALLS = """
+import sys
 import numpy as np
-from q2mm_accel import FusedObjective, objective as module
+from pathlib import Path
+from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.kernel import layout
 
 layout.plan_buckets = lambda *_: [[1, 5, 6, 7], [0, 4], [2, 3]]
 problem = load_problem("small")
-objective = FusedObjective(problem.systems, problem.forcefield, problem.references)
+objective = FusedObjective(problem.systems, problem.forcefield, problem.references, devices=DEVICES)
 assert len(objective.problem.batches[0].buckets) == 3
 steps = 1e-4 * np.random.default_rng(0).standard_normal((10000, len(objective.x0)))
-for step in steps:
+resident = []
+for number, step in enumerate(steps):
     objective.fun_and_jac(objective.x0 * (1.0 + step))
+    if number % 500 == 499 and sys.platform == "linux":
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
 print("calls:", objective.kernel_runs)
+print("growth:", max(resident[1:], default=0) - resident[0] if resident else 0)
+objective.fun_batch(objective.x0 * (1.0 + steps[:200]))
+fit = objective.solve_native("levenberg-marquardt", n_starts=16, maxiter=5)
+print("fits:", len(fit.starts["fun"]))
 """
 
 
@@ -61,16 +71,19 @@ def run(code, limit, **environment):
     )
 
 
-def test_ten_thousand_calls_over_three_buckets_do_not_hang():
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_ten_thousand_calls_over_three_buckets_and_vmapped_starts_do_not_hang_or_leak(devices):
     # https://github.com/jax-ml/jax/issues/15803 and the hang of two concurrent batched eigh: two threads, default BLAS
     environment = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    finished = run(MANY_CALLS, limit=500, **environment)
-    assert "calls: 10000" in finished.stdout, finished.stderr
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    finished = run(MANY_CALLS.replace("DEVICES", str(devices)), limit=500, **environment)
+    assert "calls: 10000" in finished.stdout and "fits: 16" in finished.stdout, finished.stderr[-3000:]
+    assert int(finished.stdout.split("growth: ")[1].split()[0]) < tolerances.MEMORY_GROWTH
 
 
 def test_the_same_with_as_many_xla_threads_as_cores_does_not_hang():
-    finished = run(MANY_CALLS.replace("10000", "2000"), limit=300, NPROC="2")
-    assert "calls: 2000" in finished.stdout, finished.stderr
+    finished = run(MANY_CALLS.replace("10000", "2000").replace("DEVICES", "None"), limit=300, NPROC="2")
+    assert "calls: 2000" in finished.stdout, finished.stderr[-3000:]
 
 
 def test_several_python_threads_do_not_hang_and_get_the_same_values():
@@ -94,7 +107,7 @@ def test_float32_mode_switched_on_later_is_refused():
     jax.config.update("jax_enable_x64", False)
     try:
         with pytest.raises(PrecisionError, match="jax_enable_x64"):
-            require_float64()
+            require("float64")
     finally:
         jax.config.update("jax_enable_x64", True)
 

@@ -83,5 +83,26 @@ RECOVERED = 1e-6
 """Relative, for parameters found again from such references. Expected 1e-10."""
 LANES = 1e-9
 """Relative, for losses of the same fit among other fits: batched matrix products round differently. Expected 1e-13."""
+SHARED = 1e-12
+"""Relative to the largest element: on several devices only the order of additions changes. Expected 1e-16."""
+SHORT_FIT = 1e-6
+"""Relative, for losses after few steps: rounding grows with every step. Expected 1e-9."""
 MEMORY_GROWTH = 5 * 2**20
 """[bytes] of resident memory, in hundreds of fits or thousands of evaluations."""
+
+EIGEN_SINGLE = 3e-7
+"""x largest eigenvalue, for refined eigenvalues of float32 matrices: two to three roundings of float32. Expected 3e-8."""
+ORTHONORMAL_SINGLE = 1e-6
+"""For the overlaps of refined eigenvectors: some roundings of float32. Expected 3e-8."""
+ORTHONORMAL_CROWDED = 0.1
+"""The same, of many eigenvalues that float32 cannot tell apart, where any basis serves. Expected 0.03."""
+MIXED_SINGLE = 1e-5
+"""Share of a mode 1e-4 of the largest eigenvalue away in a refined eigenvector; error of slopes. Expected 1e-6."""
+FREQUENCY_SINGLE = 0.01
+"""[cm⁻¹], float32 and mixed against float64, above `FREQUENCY_FLOOR`: 6e-8 of the largest eigenvalue. Expected 0.004."""
+LOSS_SINGLE = 1e-5
+"""Relative, for losses in float32 and mixed against float64: residuals of some cm⁻¹ have 4 digits. Expected 2e-6."""
+JAC_SINGLE = 1e-4
+"""x norm or largest element of the gradient, float32 and mixed against float64. As LOSS_SINGLE, one derivative more."""
+SINGLE_MINIMUM = 1e-4
+"""Relative, above the minimum of float64, for a fit in float32 or mixed: steps below its rounding count as none. 1e-5."""

@@ -1,4 +1,4 @@
-"""`python -m q2mm_accel.benchmark [speed|native] [--quick] [--json FILE]`: times and ratios, measured side by side."""
+"""`python -m q2mm_accel.benchmark [PART] [--quick] [--json FILE]`: times and ratios, measured side by side."""
 
 import argparse
 import os
@@ -8,34 +8,57 @@ from pathlib import Path
 
 import jax
 
-from q2mm_accel.benchmark import native, scaling, speed
+from q2mm_accel.benchmark import devices, native, precision, scaling, speed
 from q2mm_accel.io.results import write_json
+
+_TABLES = {"speed": (), "native": native.PARTS, "precision": precision.PARTS, "devices": devices.PARTS}
+"""What can be measured, and the tables of each that can be chosen."""
 
 
 def main() -> None:
     """Measure, print, and write JSON if asked to."""
-    options = _parser().parse_args()
+    options = _parsed()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # fresh processes need a GPU's memory as well
     results = {"machine": _machine()}
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
-    if options.what == "speed":
-        _speed(results, options.rounds, options.quick)
-    elif options.starts:
+    measure = {
+        "speed": lambda: _speed(results, options.rounds, options.quick),
+        "native": lambda: native.run(results, options.only, options.rounds, options.limit, options.quick),
+        "precision": lambda: precision.run(results, options.only, options.rounds, options.quick),
+        "devices": lambda: devices.run(results, options.only, options.rounds, options.quick),
+    }
+    if options.starts:
         native.run_by_starts(results)
     else:
-        native.run(results, options.only, options.rounds, options.limit, options.quick)
+        measure[options.what]()
     if options.json:
         write_json(options.json, results)
 
 
+def _parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    tables = _TABLES[options.what]
+    options.only = tables if options.only is None else options.only
+    for name in options.only:
+        if name not in tables:
+            parser.error(f"{options.what} has no table {name!r}; choose of {', '.join(tables) or 'none'}")
+    if options.starts and options.what != "native":
+        parser.error("--starts belongs to native")
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
-    parser.add_argument("what", nargs="?", choices=("speed", "native"), default="speed", help="evaluations, or fits")
-    parser.add_argument("--quick", action="store_true", help="only CH3F and small tables: half a minute; native: one")
+    subjects = "evaluations; fits; digits and times of float32; or memory, several devices and start"
+    parser.add_argument("what", nargs="?", choices=_TABLES, default="speed", help=subjects)
+    parser.add_argument("--quick", action="store_true", help="only CH3F, small molecules or few tables: a minute or so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
     parser.add_argument("--rounds", type=int, default=30, help="calls of each function; the median counts (default: 30)")
+    tables = "; ".join(f"{what}: {', '.join(names)}" for what, names in _TABLES.items() if names)
+    parser.add_argument("--only", nargs="+", metavar="TABLE", help=f"the tables to make ({tables})")
     fits = parser.add_argument_group("native")
     fits.add_argument("--limit", type=float, default=60.0, help="time of each fit whose curve is shown (default: 60 s)")
-    fits.add_argument("--only", nargs="+", choices=native.PARTS, default=native.PARTS, help="the tables to make")
     fits.add_argument("--starts", action="store_true", help="instead: ever more starts, up to 4096, for GPUs")
     return parser
 

@@ -1,7 +1,7 @@
 """The way every peer computes the gradient: `jax.value_and_grad` through `jax.hessian` of a molecule's whole energy.
 
-One compiled function per molecule. This is the comparison of the benchmark, not a second implementation: nothing else
-uses it.
+One compiled function per molecule, in float64 or, as far as it goes, in float32. This is the comparison of the benchmark,
+not a second implementation: nothing else uses it.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def _energy(form: Form, system: System, forcefield: ForceField, parameters, x):
     equilibrium = equilibrium * DEGREE
     total += jnp.sum(form.angle(_angle(x, system.angle_atoms) - equilibrium, k, equilibrium))
     k = blocks["torsion"][system.torsion_types, 0]
-    fixed = (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE)
+    fixed = (each.astype(x.dtype) for each in (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE))
     total += jnp.sum(form.torsion(_dihedral(x, system.torsion_atoms), k, *(f[system.torsion_types] for f in fixed)))
     if len(system.vdw_pairs):
         first, second = (blocks["vdw"][system.vdw_types[system.vdw_pairs[:, i]]] for i in range(2))
@@ -62,7 +62,7 @@ def _energy(form: Form, system: System, forcefield: ForceField, parameters, x):
 
 
 def baseline(systems: Sequence[System], forcefield: ForceField, references: Sequence[Reference]):
-    """Loss and gradient of a frequency fit, molecule by molecule.
+    """Loss and gradient of a frequency fit, molecule by molecule, in float64.
 
     Args:
         systems: the molecules with their terms.
@@ -72,31 +72,51 @@ def baseline(systems: Sequence[System], forcefield: ForceField, references: Sequ
     Returns:
         Function of a parameter vector (n,) that returns the loss and its gradient (n,).
     """
+    evaluate = with_spectra(systems, forcefield, references, np.float64)
+    return lambda parameters: evaluate(parameters)[1:]
+
+
+def with_spectra(systems: Sequence[System], forcefield: ForceField, references: Sequence[Reference], dtype: type):
+    """As `baseline`, with the frequencies of all modes, everything after the precomputed constants in one dtype.
+
+    Args:
+        systems: M molecules with their terms.
+        forcefield: the force field.
+        references: frequencies.
+        dtype: `np.float64` or `np.float32`.
+
+    Returns:
+        Function of a parameter vector (n,) that returns the molecules' frequencies one after another, (sum of all 3N,)
+        [cm⁻¹], the loss, and its gradient (n,); NaN where a molecule is exactly linear, which has no derivatives.
+    """
     functions = [
-        _molecule(system, forcefield, [reference for reference in references if reference.system == number])
+        _molecule(system, forcefield, [reference for reference in references if reference.system == number], dtype)
         for number, system in enumerate(systems)
     ]
 
-    def value_and_gradient(parameters):
+    def evaluate(parameters):
         results = [jax.block_until_ready(function(parameters)) for function in functions]
-        return sum(float(value) for value, _ in results), np.sum([np.asarray(g) for _, g in results], axis=0)
+        spectra = np.concatenate([np.asarray(spectrum, dtype=np.float64) for (_, spectrum), _ in results])
+        gradients = [np.asarray(gradient, dtype=np.float64) for _, gradient in results]
+        return spectra, sum(float(value) for (value, _), _ in results), np.sum(gradients, axis=0)
 
-    return value_and_gradient
+    return evaluate
 
 
-def _molecule(system: System, forcefield: ForceField, references: Sequence[Reference]):
+def _molecule(system: System, forcefield: ForceField, references: Sequence[Reference], dtype: type):
     form = form_named(forcefield.form)
-    modes = np.array([reference.index for reference in references])
-    values = np.array([reference.value for reference in references])
-    weights = np.array([reference.weight for reference in references])
+    modes = np.array([reference.index for reference in references], dtype=np.int64)
+    values = np.array([reference.value for reference in references], dtype=dtype)
+    weights = np.array([reference.weight for reference in references], dtype=dtype)
     scale = 1.0 / np.sqrt(np.repeat(system.molecule.masses, 3))
-    coordinates = system.molecule.coordinates.reshape(-1)
+    to_weighted = (KCALMOLA2_TO_HESSIAN_AU * np.outer(scale, scale)).astype(dtype)
+    coordinates = system.molecule.coordinates.reshape(-1).astype(dtype)
 
     def loss(parameters):
+        parameters = parameters.astype(dtype)
         hessian = jax.hessian(lambda x: _energy(form, system, forcefield, parameters, x.reshape(-1, 3)))(coordinates)
-        eigenvalues, _ = jnp.linalg.eigh(hessian * KCALMOLA2_TO_HESSIAN_AU * np.outer(scale, scale))
-        chosen = eigenvalues[modes]
-        computed = FREQUENCY_FACTOR * jnp.sign(chosen) * jnp.sqrt(jnp.abs(chosen))
-        return jnp.sum((weights * (values - computed)) ** 2)
+        eigenvalues, _ = jnp.linalg.eigh(hessian * to_weighted)
+        computed = FREQUENCY_FACTOR * jnp.sign(eigenvalues) * jnp.sqrt(jnp.abs(eigenvalues))
+        return jnp.sum((weights * (values - computed[modes])) ** 2), computed
 
-    return jax.jit(jax.value_and_grad(loss))
+    return jax.jit(jax.value_and_grad(loss, has_aux=True))

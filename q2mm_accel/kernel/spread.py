@@ -74,8 +74,7 @@ def _on_devices(mesh, function, stack, after, arguments):
         found, last = _in_turn(function, stack, None if after is None else after[0], arguments)
         return found[None], _nothing(stack)[None] if last is None else last[None]
 
-    spread = jax.shard_map(
-        on_one, mesh=mesh, in_specs=(shared, shared, everywhere), out_specs=(shared, shared), axis_names={AXIS}
-    )
+    specs = {"in_specs": (shared, shared, everywhere), "out_specs": (shared, shared)}
+    spread = jax.shard_map(on_one, mesh=mesh, axis_names={AXIS}, check_vma=False, **specs)
     found, after = spread(stack, after, arguments)
     return _joined(jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere))), after

@@ -1,0 +1,67 @@
+"""A process that evaluates and fits the small molecules on several devices, and prints what it found as JSON.
+
+Run as `shared_out.py devices` with four virtual devices, or as `shared_out.py hosts PORT NUMBER` in two processes at once.
+"""
+
+import json
+import sys
+from dataclasses import replace
+
+import jax
+
+if sys.argv[1] == "hosts":
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.distributed.initialize(f"127.0.0.1:{sys.argv[2]}", num_processes=2, process_id=int(sys.argv[3]))
+
+import numpy as np
+from oracles.cases import references_of_all_kinds
+
+from q2mm_accel import FusedObjective
+from q2mm_accel.datasets.problems import load_problem
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def build(name="small", **options):
+    """A data set with every kind of reference, displaced and with torsional barriers: no mode is degenerate or soft."""
+    problem, rng, systems = load_problem(name), np.random.default_rng(0), []
+    for system in problem.systems:
+        coordinates = system.molecule.coordinates + 0.03 * rng.standard_normal((system.molecule.n_atoms, 3))
+        systems.append(replace(system, molecule=replace(system.molecule, coordinates=coordinates, check=False)))
+    labels = problem.forcefield.labels
+    barriers = np.where(["torsion" in label for label in labels], 0.7, 0.0)
+    forcefield = problem.forcefield.with_parameters(problem.forcefield.parameters + barriers)
+    references = references_of_all_kinds(systems, energies=len(systems) > 1)
+    return FusedObjective(systems, forcefield, references, **options)
+
+
+def evaluations(objective):
+    """What an objective gives at and near its start."""
+    x = objective.x0
+    return {
+        "fun": objective.fun(x),
+        "jac": objective.jac(x).tolist(),
+        "residuals_jac": objective.residuals_jac(x).tolist(),
+        "fun_batch": objective.fun_batch(x * np.array([[1.0], [1.001], [0.999]])).tolist(),
+    }
+
+
+def fits(objective):
+    """Losses at the ends of short fits: of one start, for which molecules are shared out, and of several, which are."""
+    return {
+        "lbfgsb": objective.solve_native("lbfgsb", maxiter=3).fun,
+        "starts": objective.solve_native("levenberg-marquardt", n_starts=8, maxiter=3).starts["fun"].tolist(),
+    }
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "hosts":
+        shared = build(mesh=jax.make_mesh((4,), ("molecules",)))
+        print(json.dumps(evaluations(shared) | fits(shared)))
+    else:
+        one, four = build(), build(devices=4)
+        others = [build(devices=2, batch_size=2), build(mesh=jax.make_mesh((2, 2), ("molecules", "copies")))]
+        small = [evaluations(each) for each in (one, four, *others)]
+        ch3f = [evaluations(build("ch3f", **options)) for options in ({}, {"devices": 4})]
+        print(json.dumps({"small": small, "ch3f": ch3f, "fits": [fits(one), fits(four)]}))

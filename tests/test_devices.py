@@ -1,0 +1,112 @@
+"""Molecules and starts shared out to devices and hosts: the results are those of one device."""
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tolerances
+from jax.sharding import Mesh
+from refusals import assert_refused, refusals
+
+from q2mm_accel import FusedObjective
+from q2mm_accel.datasets.problems import load_problem
+from q2mm_accel.errors import DeviceError
+
+SCRIPT = Path(__file__).with_name("shared_out.py")
+CH3F = load_problem("ch3f")
+
+
+def started(*arguments, **environment):
+    command = [sys.executable, SCRIPT, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | environment, **pipes)
+
+
+def reported(process):
+    output, errors = process.communicate(timeout=400)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Of a process with four virtual devices."""
+    return reported(started("devices", XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+
+
+def assert_same(found, expected, tolerance=tolerances.SHARED):
+    for name, value in expected.items():
+        scale = np.abs(value).max()
+        np.testing.assert_allclose(found[name], value, rtol=0.0, atol=tolerance * scale, err_msg=name)
+
+
+def test_four_devices_give_the_results_of_one(reports):
+    assert_same(reports["small"][1], reports["small"][0])
+
+
+def test_two_devices_with_two_molecules_at_a_time_give_the_results_of_one(reports):
+    assert_same(reports["small"][2], reports["small"][0], tolerances.REGROUP_GRADIENT)
+
+
+def test_a_mesh_with_another_axis_gives_the_results_of_one_device(reports):
+    assert_same(reports["small"][3], reports["small"][0])
+
+
+def test_devices_without_a_molecule_change_nothing(reports):
+    assert_same(reports["ch3f"][1], reports["ch3f"][0])
+
+
+def test_fits_on_four_devices_end_where_those_on_one_do(reports):
+    assert_same(reports["fits"][1], reports["fits"][0], tolerances.SHORT_FIT)
+
+
+def test_two_hosts_give_the_results_of_one_device(reports):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda number: reported(started("hosts", port, number)), (0, 1)))
+    for found in both:
+        assert_same(found, reports["small"][0])
+        assert_same(found, reports["fits"][0], tolerances.SHORT_FIT)
+
+
+def test_a_copy_of_an_objective_is_on_one_device():
+    shared = build(devices=1)()
+    copy = pickle.loads(pickle.dumps(shared))
+    assert shared.mesh is not None and copy.mesh is None
+    assert copy.fun(copy.x0) == shared.fun(shared.x0)
+
+
+def build(**options):
+    return lambda: FusedObjective(CH3F.systems, CH3F.forcefield, CH3F.references, **options)
+
+
+def mesh(*names):
+    return Mesh(np.array(jax.devices()[:1]).reshape((1,) * len(names)), names)
+
+
+REFUSED = {
+    "a mesh with no axis for molecules": (build(mesh=mesh("x", "y")), ("'x', 'y'", "'molecules'", "jax.make_mesh")),
+    "a mesh that is none": (build(mesh=4), ("a int", "jax.sharding.Mesh")),
+    "devices and a mesh": (build(devices=1, mesh=mesh("molecules")), ("not both",)),
+    "more devices than there are": (build(devices=1000), ("1000", "xla_force_host_platform_device_count")),
+    "no device": (build(devices=0), ("devices is 0",)),
+    "an empty list of devices": (build(devices=[]), ("devices is []",)),
+    "devices by name": (build(devices="cpu"), ("'cpu'", "jax.devices()")),
+    "a truth value": (build(devices=True), ("True",)),
+    "a device twice": (build(devices=jax.devices()[:1] * 2), ("twice",)),
+}
+
+
+@refusals({sentence: (call, DeviceError, words) for sentence, (call, words) in REFUSED.items()})
+def test_devices_are_refused_for(call, error, words):
+    assert_refused(call, error, words)
