@@ -105,18 +105,26 @@ class Fitting:
                   if it had not been interrupted; else, and from checkpoints of SciPy's optimizers, from the best point.
                   With a larger maxiter, fits go on that had reached it; of many starts, those whose lane no other has taken.
 
+                - precision: of all steps, as of an objective, whose own it is by default. In float32 and mixed precision no
+                  step can be told from none that changes the loss by less than 1e-6 of it, whatever tol.
+                - polish (False): then go on from the best end in float64, so that it is as good as a fit in float64.
+
+            Several devices take their own starts if there are at least as many; otherwise they share the molecules.
+
             Ctrl-C ends a fit after the current segment, with the best point as its result; a second one raises
             KeyboardInterrupt at once.
 
         Returns:
-            x, fun, jac, success, status (a `q2mm_accel.native.lane.Status`), message, nit (of the best start), nfev and
-            njev (of all starts), method, and history: loss, evaluations and norm of the gradient in internal variables at
-            the accepted points of the best start. With n_starts > 1 also starts: x0 and x, shape (n_starts, n), fun, nit,
-            nfev and status of each. The loss is evaluated again by `fun`, and not above that of the start.
+            x, fun, jac, success, status (a `q2mm_accel.native.lane.Status`), message, nit (of the best start, polishing
+            included), nfev and njev (of all starts), method, and history: loss, evaluations and norm of the gradient in
+            internal variables at the accepted points of the best start. With n_starts > 1 also starts: x0 and x, shape
+            (n_starts, n), fun, nit, nfev and status of each. The loss is evaluated again by `fun`, and not above that of
+            the start.
 
         Raises:
             OptionError: an unknown method or option, or a value that it cannot have.
             ParameterError: x0 outside the bounds, or malformed.
+            PrecisionError: a reference needs more than the precision, or JAX's 64-bit mode is off.
             NonFiniteError: the loss or its gradient is not finite at x0.
             CheckpointError: a checkpoint of another problem, or a damaged one.
             OutputError: the checkpoint cannot be written.
