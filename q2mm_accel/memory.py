@@ -110,13 +110,20 @@ def capacity(device: jax.Device) -> int:
 def out_of_memory(problem: Problem, device: jax.Device, cause: str) -> DeviceMemoryError:
     """The error that says how much a problem needs, and which batches would fit."""
     found, size = estimate(problem), capacity(device)
-    at_a_time = max(bucket.molecules for bucket in found.buckets)
-    each = (found.temporary - found.kept) / sum(bucket.molecules for bucket in found.buckets)
-    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.batches for bucket in stack.buckets)
-    fitting = min(int((_PART * size - found.arrays - vectors) // each), at_a_time // 2)
+    each = max(bucket.bytes / bucket.molecules for bucket in found.buckets)
+    fitting = _fitting(problem, found, each, size)
     remedy = f"Pass batch_size={fitting}" if fitting > 0 else "Share the molecules out to more devices"
     return DeviceMemoryError(
         f"an evaluation needs about {found.total / 2**30:.3g} GiB of {device}, which has {size / 2**30:.3g} GiB: "
         f"{found.arrays / 2**30:.2g} GiB of arrays, and {each / 2**20:.2g} MiB for each of the molecules that are evaluated "
         f"at a time. {remedy}, or end other programs. JAX says: {cause.splitlines()[0][:200]}"
     )
+
+
+def _fitting(problem: Problem, found: Estimate, each: float, size: int) -> int:
+    """How many of the largest molecules fit into a memory, at most half as many as were evaluated at a time; 0 if none."""
+    together = sum(bucket.molecules for bucket in found.buckets if bucket.turns == 1)
+    at_a_time = max(together, *(bucket.molecules for bucket in found.buckets))
+    shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
+    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.batches for bucket in stack.buckets)
+    return min(int((_PART * size - found.arrays - vectors / shares) // each), at_a_time // 2)
