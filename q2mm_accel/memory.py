@@ -1,6 +1,8 @@
 """How much memory an evaluation takes, estimated before anything is compiled, and what it took."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import jax
@@ -107,8 +109,23 @@ def capacity(device: jax.Device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def out_of_memory(problem: Problem, device: jax.Device, cause: str) -> DeviceMemoryError:
-    """The error that says how much a problem needs, and which batches would fit."""
+@contextmanager
+def memory_explained(problem: Problem) -> Iterator[None]:
+    """Run compiled functions of a problem.
+
+    Raises:
+        DeviceMemoryError: they did not fit into a device's memory; it says how much they need, and what would fit.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise _out_of_memory(problem, str(error)) from error
+
+
+def _out_of_memory(problem: Problem, cause: str) -> DeviceMemoryError:
+    device = jax.devices()[0] if problem.mesh is None else problem.mesh.devices.flat[0]
     found, size = estimate(problem), capacity(device)
     each = max(bucket.bytes / bucket.molecules for bucket in found.buckets)
     fitting = _fitting(problem, found, each, size)
@@ -116,7 +133,7 @@ def out_of_memory(problem: Problem, device: jax.Device, cause: str) -> DeviceMem
     return DeviceMemoryError(
         f"an evaluation needs about {found.total / 2**30:.3g} GiB of {device}, which has {size / 2**30:.3g} GiB: "
         f"{found.arrays / 2**30:.2g} GiB of arrays, and {each / 2**20:.2g} MiB for each of the molecules that are evaluated "
-        f"at a time. {remedy}, or end other programs. JAX says: {cause.splitlines()[0][:200]}"
+        f"at a time, and for each lane of a fit. {remedy}, or fewer lanes. JAX says: {cause.splitlines()[0][:200]}"
     )
 
 

@@ -18,7 +18,7 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.kernel import residuals as kernel
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.kernel.layout import quantised
-from q2mm_accel.memory import Estimate, estimate, out_of_memory
+from q2mm_accel.memory import Estimate, estimate, memory_explained
 from q2mm_accel.model.bounds import parameter_rows, parameter_vector
 from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
@@ -207,14 +207,8 @@ class FusedObjective(FitInputs, Fitting):
     def _run(self, function: Callable, argument: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
         require(self.precision)
-        try:
-            with exclusive_eigh():
-                results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            device = jax.devices()[0] if self.mesh is None else self.mesh.devices.flat[0]
-            raise out_of_memory(self.problem, device, str(error)) from error
+        with memory_explained(self.problem), exclusive_eigh():
+            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
         self.kernel_runs += 1
         return results
 

@@ -1,4 +1,4 @@
-"""The benchmark of fits: the same starts for everybody, fractions, curves, time limits."""
+"""The benchmark: equal starts for everybody, fractions, curves and time limits of fits; tables of precision and devices."""
 
 import warnings
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.optimize import OptimizeResult
 
-from q2mm_accel.benchmark.__main__ import _parser
+from q2mm_accel.benchmark import devices, precision
+from q2mm_accel.benchmark.__main__ import _parsed, _parser
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.fits import CASES, Recorder
 from q2mm_accel.benchmark.native import GOALS, TIMES, readings
@@ -76,3 +77,48 @@ def test_a_curve_begins_at_the_start_and_ends_at_the_result(pair, problem):
 def test_the_time_limit_ends_a_fit_of_scipy(problem):
     result = CASES["SciPy least_squares trf"](problem, Recorder(0.0))
     assert (result.status, result.nfev) == (-2, 2)
+
+
+def test_tables_belong_to_what_is_measured(capsys):
+    assert _parsed(["precision"]).only == precision.PARTS
+    assert _parsed(["devices", "--only", "start"]).only == ["start"]
+    for arguments in (["devices", "--only", "eigh"], ["speed", "--only", "eigh"], ["precision", "--starts"]):
+        with pytest.raises(SystemExit):
+            _parsed(arguments)
+    assert "'eigh'; choose of memory, sharing, start" in capsys.readouterr().err
+
+
+def test_errors_count_modes_that_are_not_finite():
+    exact = np.array([0.5, 100.0, 1000.0, 2000.0]), 2.0, np.array([3.0, 4.0])
+    found = precision.errors((np.array([1.5, 100.25, 1000.0, np.nan]), np.nan, np.array([3.0, 4.5])), exact)
+    assert (found["largest"], found["largest_stiff"], found["mean_stiff"]) == (1.0, 0.25, 0.125)
+    assert (found["not_finite"], found["loss"], found["gradient"]) == (1, None, 0.1)
+
+
+def test_tables_of_precision(monkeypatch, capsys):
+    monkeypatch.setattr(precision, "problems", lambda _: [("ch3f", "harmonic")])
+    results = {}
+    precision.run(results, precision.PARTS, rounds=2, quick=True)
+    (row,), (fits,) = results["accuracy"], results["polish"]
+    assert [each["parameters"] for each in row["sets"]] == ["start", "fitted", "perturbed"]
+    assert all(each["errors"].keys() == {"float32", "mixed", precision.PEERS} for each in row["sets"])
+    worst = precision.worst_errors([row])
+    assert 0.0 < max(worst["float32"], worst["mixed"]) < worst[precision.PEERS] < 0.1
+    assert abs(fits["fits"]["float32, then polished"]["difference"]) < 1e-6
+    assert {(each["size"], each["batch"]) for each in results["eigh"]} == {(15, 1), (15, 9), (60, 1), (60, 9)}
+    assert all(each["seconds"]["default"] > 0.0 and each["seconds"]["qdwh"] is None for each in results["eigh"])
+    assert "Worst error of a mode above 50 cm⁻¹" in capsys.readouterr().out
+
+
+def test_tables_of_devices(monkeypatch, capsys):
+    for name, value in (("MOLECULES", ()), ("CARBONS", (1,)), ("VIRTUAL", (2,))):
+        monkeypatch.setattr(devices, name, value)
+    results = {}
+    devices.run(results, devices.PARTS, rounds=2, quick=True)
+    (row,), start = results["memory"], results["start"]
+    assert (row["atoms"], row["molecules"], row["device_peak_MB"]) == (5, 16, None)
+    assert 0.0 < row["compiled_MB"] < row["peak_MB"]
+    assert [each["devices"] for each in results["sharing"]] == [2, 2]
+    assert all(max(each["loss_difference"], each["gradient_difference"]) < 1e-12 for each in results["sharing"])
+    assert all(start[label]["built_s"] < start[label]["first_fit_s"] for label in ("first", "second"))
+    assert len(capsys.readouterr().out.splitlines()) == 15

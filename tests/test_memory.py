@@ -106,7 +106,7 @@ def test_the_batches_that_an_error_suggests_fit(case, failing, monkeypatch):
     monkeypatch.setattr(memory, "capacity", lambda device: int(0.97 * needed))
     with pytest.raises(DeviceMemoryError, match="allocating 123 bytes.$") as caught:
         alkanes(lengths, **options).fun(alkanes(lengths, **options).x0)
-    size = int(re.search(r"Pass batch_size=(\d+), or end other programs", str(caught.value))[1])
+    size = int(re.search(r"Pass batch_size=(\d+), or fewer lanes", str(caught.value))[1])
     assert alkanes(lengths, **options | {"batch_size": size}).memory_estimate.total <= 0.97 * needed
 
 

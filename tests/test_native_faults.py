@@ -51,7 +51,7 @@ def compiled_apart(program, module, **functions):
 
 
 def new_program():
-    return jax.jit(lambda *arguments: fit._counted(*arguments), static_argnums=(0, 1))
+    return jax.jit(lambda *arguments: fit._over_starts(*arguments), static_argnums=(0, 1, 2))
 
 
 # ---- faults of the evaluation: gtol and tol tell which and where. They are arguments of the loop: one program for all.

@@ -227,7 +227,7 @@ def test_batches_of_similar_size_share_a_program(ch3f):
 def test_a_batch_larger_than_memory_allows_is_cut(ch3f, monkeypatch):
     points = ch3f.x0 * (1.0 + 0.01 * np.random.default_rng(4).standard_normal((7, 8)))
     expected = ch3f.fun_batch(points)
-    monkeypatch.setattr(FusedObjective, "_batch_size", lambda self, count: 3)
+    monkeypatch.setattr(FusedObjective, "_vectors_at_a_time", lambda self, count: 3)
     np.testing.assert_allclose(ch3f.fun_batch(points), expected, rtol=tolerances.BATCH)
 
 

@@ -9,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.errors import SolverError
 from q2mm_accel.kernel.residuals import residuals
+from q2mm_accel.memory import memory_explained
 from q2mm_accel.native.lane import Lane, Setting, Status
 from q2mm_accel.native.loop import opened, segment
 from q2mm_accel.native.methods import METHODS
@@ -109,7 +110,7 @@ class Fits:
         """One segment: at most a number of accepted steps and of trials for every lane."""
         dtype_promotion, rank_promotion = _relaxed()
         before, until = self.lanes.nfev, self.lanes.nit + steps
-        with exclusive_eigh(), dtype_promotion, rank_promotion:
+        with memory_explained(self.setting.problem), exclusive_eigh(), dtype_promotion, rank_promotion:
             results = _segment(self.mesh, self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
             lanes, record = jax.tree.map(np.array, results)
         self.settled = False
