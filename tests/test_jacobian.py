@@ -130,11 +130,11 @@ def test_the_gradient_of_the_loss_is_twice_the_residuals_times_the_jacobian():
 
 
 def test_what_padded_entries_hold_changes_no_bit(monkeypatch):
-    for module in ("batching", "problem", "lookup"):
+    for module in ("batching", "layout", "lookup", "problem"):
         monkeypatch.setattr(f"q2mm_accel.kernel.{module}.quantised", lambda count: count + 1)
     systems, forcefield, references = case("mm3")
     problems = [problem_of(systems, forcefield, references, plan=PLAN, fill=fill) for fill in (0.0, 1e30, np.nan, -np.inf)]
-    assert not any(np.all(terms.present) for terms in problems[0].terms.values())
+    assert not any(np.all(terms.present) for terms in problems[0].batches[0].terms.values())
     clean, *poisoned = [run(structured, problem, forcefield.parameters) for problem in problems]
     real = slice(len(references))
     assert_agree([each[real] for each in clean], [each[real] for each in by_structure("mm3")])
