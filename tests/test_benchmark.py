@@ -111,7 +111,7 @@ def test_tables_of_precision(monkeypatch, capsys):
 
 
 def test_tables_of_devices(monkeypatch, capsys):
-    for name, value in (("MOLECULES", ()), ("CARBONS", (1,)), ("VIRTUAL", (2,))):
+    for name, value in (("MOLECULES", ()), ("CARBONS", (1,)), ("VIRTUAL", (2,)), ("problems", lambda _: [("ch3f", "mm3")])):
         monkeypatch.setattr(devices, name, value)
     results = {}
     devices.run(results, devices.PARTS, rounds=2, quick=True)
@@ -121,4 +121,4 @@ def test_tables_of_devices(monkeypatch, capsys):
     assert [each["devices"] for each in results["sharing"]] == [2, 2]
     assert all(max(each["loss_difference"], each["gradient_difference"]) < 1e-12 for each in results["sharing"])
     assert all(start[label]["built_s"] < start[label]["first_fit_s"] for label in ("first", "second"))
-    assert len(capsys.readouterr().out.splitlines()) == 15
+    assert "first / second" in capsys.readouterr().out

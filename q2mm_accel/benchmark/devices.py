@@ -37,6 +37,11 @@ def run(results: dict, parts: list[str], rounds: int, quick: bool) -> None:
         results["start"] = start(*(("ch3f", "mm3") if quick else ("rh-enamide", "mm3")))
 
 
+def problems(quick: bool) -> list[tuple[str, str]]:
+    """Names and forms of the problems in "sharing"."""
+    return [("small", "harmonic")] if quick else [("small", "harmonic"), ("rh-enamide", "mm3")]
+
+
 def memory(rounds: int, quick: bool) -> list[dict]:
     """Time and memory of alkanes, each row in a fresh process: ever more of 62 atoms, and 16 of ever more atoms."""
     cases = [(20, count) for count in (MOLECULES[:2] if quick else MOLECULES)]
@@ -55,11 +60,10 @@ def memory(rounds: int, quick: bool) -> list[dict]:
 
 def sharing(rounds: int, quick: bool) -> list[dict]:
     """`fun_and_jac` shared out beside one device: to virtual devices, to two processes, and to real devices if several."""
-    problems = [("small", "harmonic")] if quick else [("small", "harmonic"), ("rh-enamide", "mm3")]
     print("\nfun_and_jac shared out, beside one device without a mesh, called in turn in the same process")
     print(f"  {'problem':22} {'devices':32} alone ms  shared ms   ratio  loss differs  gradient differs")
     rows, present = [], len(jax.devices())
-    for name, form in problems:
+    for name, form in problems(quick):
         arguments = {"name": name, "form": form, "rounds": rounds}
         for count in VIRTUAL[:2] if quick else VIRTUAL:
             rows.append(fresh("sharing", {**arguments, "devices": count}, virtual(count)))

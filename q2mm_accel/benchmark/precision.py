@@ -58,7 +58,7 @@ def run(results: dict, parts: list[str], rounds: int, quick: bool) -> None:
         results["polish"] = []
         print(f"\nFits of eigenmatrices ({_METHOD}) from the same start; losses beside that of the fit in float64")
         print(f"  {'problem':22} {'precision':22}  compile s  seconds  iterations           loss  difference  ended")
-        for name, form, maxiter in [("ch3f", "mm3", 1000)] if quick else [("ch3f", "mm3", 1000), ("rh-enamide", "mm3", 60)]:
+        for name, form, maxiter in [("ch3f", "mm3", 1000)] if quick else [("ch3f", "mm3", 1000), ("rh-enamide", "mm3", 300)]:
             results["polish"].append(polish(name, form, maxiter))
             _print_polish(results["polish"][-1])
     if "eigh" in parts:
