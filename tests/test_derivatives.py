@@ -114,12 +114,15 @@ def spectra(problem, forcefield):
 
 
 def of_scaled_parameters(*functions, blocks):
-    """Several functions of the problem, with the parameters as blocks or as a vector, as one of the scaled vector."""
+    """Functions of the batch with blocks, or of the problem with a vector of parameters, as one of the scaled vector."""
     problem, x, scale = case()
+    batch = jax.tree.map(lambda leaf: leaf[0], problem.batches[0])
 
     def together(vector):
-        values = parameters.blocks(problem, parameters.expand(problem, vector * scale)) if blocks else vector * scale
-        return [function(problem, values) for function in functions]
+        if not blocks:
+            return [function(problem, vector * scale) for function in functions]
+        values = parameters.blocks(batch, parameters.expand(problem, vector * scale))
+        return [function(batch, values) for function in functions]
 
     return jax.jit(together), x
 
