@@ -1,9 +1,11 @@
 """How much memory an evaluation takes, estimated before anything is compiled, and what it took."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -60,6 +62,24 @@ class Estimate:
     def total(self) -> int:
         """All together."""
         return self.arrays + self.temporary
+
+
+class Warmup(NamedTuple):
+    """What compiling loss and gradient took."""
+
+    seconds: float
+    bytes: int
+    """Arrays and intermediate results on each device, as compiled."""
+    estimate: Estimate
+    """What was expected, in all and by bucket."""
+
+
+def compiled_ahead(program: Callable, problem: Problem, x: np.ndarray) -> Warmup:
+    """Compile a jitted function of a problem and x (n,), and see what it takes."""
+    began = time.perf_counter()
+    sizes = program.lower(problem, x).compile().memory_analysis()
+    seconds, expected = time.perf_counter() - began, estimate(problem)
+    return Warmup(seconds, expected.arrays + sizes.temp_size_in_bytes + sizes.output_size_in_bytes, expected)
 
 
 def estimate(problem: Problem) -> Estimate:

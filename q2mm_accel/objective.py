@@ -1,6 +1,5 @@
 """FusedObjective: the NumPy boundary of the kernel, and the only home of compiled functions."""
 
-import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -16,9 +15,10 @@ from q2mm_accel.errors import NonFiniteError
 from q2mm_accel.fitting import Fitting
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel.curvature import hessian_product
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.kernel.layout import quantised
-from q2mm_accel.memory import Estimate, estimate, memory_explained
+from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.bounds import parameter_rows, parameter_vector
 from q2mm_accel.precision import require
 from q2mm_accel.threads import exclusive_eigh
@@ -43,10 +43,9 @@ def _counted(function: Callable) -> Callable:
 _value_and_gradient = jax.jit(jax.value_and_grad(_counted(kernel.loss), argnums=1))
 predictions = jax.jit(_counted(kernel.predictions))
 _residuals = jax.jit(_counted(kernel.residuals))
-
-
 _jacobian = jax.jit(_counted(jacobian))
 _losses = jax.jit(jax.vmap(_counted(kernel.loss), in_axes=(None, 0)))
+_hessian_product = jax.jit(_counted(hessian_product))
 
 
 class Best(NamedTuple):
@@ -54,16 +53,6 @@ class Best(NamedTuple):
 
     x: np.ndarray
     fun: float
-
-
-class Warmup(NamedTuple):
-    """What compiling loss and gradient took."""
-
-    seconds: float
-    bytes: int
-    """Arrays and intermediate results on each device, as compiled."""
-    estimate: Estimate
-    """What was expected, in all and by bucket."""
 
 
 class FusedObjective(FitInputs, Fitting):
@@ -96,7 +85,10 @@ class FusedObjective(FitInputs, Fitting):
 
     @property
     def loss(self) -> Callable[[Array], Array]:
-        """The loss as a pure JAX function of x, shape (n,), to be used inside other JAX programs."""
+        """The loss as a pure JAX function of x, shape (n,), to be used inside other JAX programs.
+
+        For second derivatives with `batch_size` take `hessp`, or differentiate forward first: `jax.hessian` does not.
+        """
         return partial(kernel.loss, self.problem)
 
     @property
@@ -110,11 +102,8 @@ class FusedObjective(FitInputs, Fitting):
         Returns:
             Seconds it took, and memory as the compiler laid it out, beside `memory_estimate`.
         """
-        began = time.perf_counter()
         with exclusive_eigh():
-            compiled = _value_and_gradient.lower(self.problem, self.x0).compile()
-        seconds, sizes, expected = time.perf_counter() - began, compiled.memory_analysis(), self.memory_estimate
-        return Warmup(seconds, expected.arrays + sizes.temp_size_in_bytes + sizes.output_size_in_bytes, expected)
+            return compiled_ahead(_value_and_gradient, self.problem, self.x0)
 
     def fun(self, x: ArrayLike) -> float:
         """The loss at x.
@@ -147,6 +136,36 @@ class FusedObjective(FitInputs, Fitting):
     def residuals_jac(self, x: ArrayLike) -> np.ndarray:
         """Derivatives of `residuals` by x, shape (m, n), at about twice the price of `jac`. Raises as `fun` does."""
         return self._checked(_jacobian, x, self.residual_rows)
+
+    def hess(self, x: ArrayLike) -> np.ndarray:
+        """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
+
+        2 JᵀJ with J of `residuals_jac`: never negative definite, and exact where the residuals vanish or are linear in x, as
+        those of Hessians, eigenmatrices and energies are in force constants.
+
+        Returns:
+            Shape (n, n), symmetric.
+        """
+        jacobian = self.residuals_jac(x)
+        return 2.0 * jacobian.T @ jacobian
+
+    def hessp(self, x: ArrayLike, p: ArrayLike) -> np.ndarray:
+        """The exact Hessian of the loss at x times a vector p of n numbers, for `minimize(..., hessp=)`.
+
+        Where eigenvalues coincide, the second derivative of those that a parameter splits does not exist and is left out.
+
+        Returns:
+            Shape (n,).
+
+        Raises:
+            ParameterError: x or p has the wrong length or is not finite.
+            NonFiniteError: the product is not finite.
+        """
+        vector, direction = parameter_vector(x, self.labels, "x"), parameter_vector(p, self.labels, "p")
+        values = self._run(_hessian_product, vector, direction)
+        if not np.all(np.isfinite(values)):
+            raise self._non_finite(vector, "a second derivative")
+        return values
 
     def predictions(self, x: ArrayLike) -> np.ndarray:
         """What the force field gives for every reference at x, shape (R,), in the references' units."""
@@ -204,11 +223,11 @@ class FusedObjective(FitInputs, Fitting):
             names = [self.labels[i] for i in np.flatnonzero(~np.isfinite(gradient))[:5]]
             raise self._non_finite(vector, f"the derivative by {', '.join(names)}")
 
-    def _run(self, function: Callable, argument: np.ndarray):
+    def _run(self, function: Callable, *arguments: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
         require(self.precision)
         with memory_explained(self.problem), exclusive_eigh():
-            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, argument))
+            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, *arguments))
         self.kernel_runs += 1
         return results
 
