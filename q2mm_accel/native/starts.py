@@ -1,7 +1,6 @@
 """Where the fits of a multi-start begin."""
 
 import numpy as np
-from scipy.stats import qmc
 
 from q2mm_accel.errors import OptionError
 
@@ -48,6 +47,10 @@ def draw_starts(
     else:
         reach = spread * np.maximum(np.abs(x0), scale)
         low, high = np.maximum(x0 - reach, lower), np.minimum(x0 + reach, upper)
-    sequence = qmc.Sobol(len(x0), rng=seed).random_base2(max(n_starts - 1, 1).bit_length())
+    if n_starts == 1:
+        return x0[None].copy()
+    from scipy.stats import qmc  # takes longer to import than all of this package
+
+    sequence = qmc.Sobol(len(x0), rng=seed).random_base2((n_starts - 1).bit_length())
     drawn = low + sequence[: n_starts - 1] * (high - low)
     return np.concatenate([x0[None], np.clip(drawn, lower, upper)])
