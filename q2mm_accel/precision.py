@@ -43,7 +43,7 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
     Raises:
         OutputError: it cannot be made.
     """
-    path = cache_folder() / "compiled" if folder is None else Path(folder)
+    path = cache_folder() / "compiled" if folder is None else Path(folder).absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -61,5 +61,5 @@ def test_a_folder_that_cannot_be_made_is_refused_and_nothing_is_switched_on(tmp_
 def test_programs_are_kept_in_the_cache_folder_unless_another_is_given(tmp_path):
     code = "from q2mm_accel.precision import keep_compiled; print(keep_compiled(), keep_compiled('other'))"
     found = run(f"import os; os.chdir({str(tmp_path)!r}); {code}", Q2MM_ACCEL_CACHE=str(tmp_path / "cache"))
-    assert found.stdout.split() == [str(tmp_path / "cache" / "compiled"), "other"], found.stderr
+    assert found.stdout.split() == [str(tmp_path / "cache" / "compiled"), str(tmp_path / "other")], found.stderr
     assert (tmp_path / "cache" / "compiled").is_dir() and (tmp_path / "other").is_dir()
