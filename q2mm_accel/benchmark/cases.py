@@ -17,13 +17,16 @@ _CC, _CH, _TETRAHEDRAL = 1.54, 1.09, np.arccos(-1.0 / 3.0)
 NATIVE_METHODS = ("lbfgsb", "lbfgs", "levenberg-marquardt", "projected-gradient")
 
 
-def objectives(name: str, form: str, references: str = "frequencies") -> tuple[FusedObjective, FusedObjective]:
+def objectives(
+    name: str, form: str, references: str = "frequencies", active: str | None = None
+) -> tuple[FusedObjective, FusedObjective]:
     """A problem with x in the force field's units, and with x in units of typical changes.
 
     Args:
         name: of `PROBLEMS`.
         form: functional form.
         references: "frequencies" as `load_problem` gives them; or "eigenmatrix", that of all QM Hessians.
+        active: pattern of the parameters that may change; all by default.
 
     Returns:
         The first for `solve_native`, which scales by itself; the second for SciPy.
@@ -37,7 +40,7 @@ def objectives(name: str, form: str, references: str = "frequencies") -> tuple[F
             for number, system in enumerate(problem.systems):
                 chosen.add_eigenmatrix(system.molecule.hessian, system=number)
         inputs = (problem.systems, problem.forcefield, chosen)
-        return FusedObjective(*inputs), FusedObjective(*inputs, parameter_scale="typical")
+        return tuple(FusedObjective(*inputs, active=active, parameter_scale=scale) for scale in (None, "typical"))
 
 
 def alkane(n_carbons: int, jitter: float = 0.0, seed: int = 0) -> Molecule:
