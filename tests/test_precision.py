@@ -122,13 +122,3 @@ def test_twice_the_residuals_times_their_jacobian_is_the_gradient(precision):
             assert np.abs(found - exact.jac(x)).max() <= tolerances.JAC_SINGLE * np.abs(exact.jac(x)).max()
         assert np.abs(products - gradient).max() <= tolerances.JAC_SINGLE * np.abs(gradient).max()
         assert float(objective.residuals(x) @ objective.residuals(x)) == pytest.approx(objective.fun(x), rel=1e-6)
-
-
-@each_lower
-def test_no_device_takes_products_of_float32_with_fewer_digits(precision):
-    objective = every_kind(precision)
-    for function in (compiled._value_and_gradient, compiled._residuals, compiled._jacobian, compiled.predictions):
-        program = function.lower(objective.problem, objective.x0).as_text().splitlines()
-        products = [line for line in program if "dot_general" in line and "f32>" in line]
-        assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
-        assert products or precision == "mixed"

@@ -27,6 +27,11 @@ _MOST_LANES = 1024
 """Beyond it there is nothing to gain for molecules of any size, and compiled programs grow."""
 
 
+_WITHOUT_WRONG_PASS = {"xla_disable_hlo_passes": "permutation_sort_simplifier"}
+"""On GPUs it makes wrong programs of the argsort of an argsort, as in `jaxopt.LBFGSB`:
+https://github.com/jax-ml/jax/issues/34096"""
+
+
 def _counted(*arguments):
     traces["native"] += 1
     return segment(*arguments)
@@ -43,7 +48,7 @@ def _over_starts(mesh: Mesh | None, method: str, memory: int, *arguments):
     return jax.lax.with_sharding_constraint(results, NamedSharding(mesh, whole))
 
 
-_segment = jax.jit(_over_starts, static_argnums=(0, 1, 2))
+_segment = jax.jit(_over_starts, static_argnums=(0, 1, 2), compiler_options=_WITHOUT_WRONG_PASS)
 _opened = jax.jit(
     lambda method, memory, point, count: opened(METHODS[method](memory), point, count), static_argnums=(0, 1, 3)
 )

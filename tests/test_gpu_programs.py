@@ -1,0 +1,58 @@
+"""Programs for a GPU, as JAX hands them to its compiler; none is needed for that."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from oracles.cases import references_of_all_kinds, systems_with_all_terms
+
+from q2mm_accel import FusedObjective
+from q2mm_accel import objective as programs
+from q2mm_accel.native import fit
+from q2mm_accel.native.methods import METHODS
+from q2mm_accel.native.options import Options
+from q2mm_accel.native.solve import _fits
+
+# some types of the set do not occur in the molecules chosen
+pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
+
+FUNCTIONS = ("_value_and_gradient", "_jacobian", "_hessian_product", "_losses")
+EIGH = "@cusolver_syevd_ffi"
+
+
+@cache
+def every_kind(precision):
+    """Two molecules with terms and references of every kind, one padded to the size of the other."""
+    systems, field = systems_with_all_terms("mm3", ("formaldehyde", "h2o2"))
+    return FusedObjective(systems, field, references_of_all_kinds(systems), precision=precision)
+
+
+def lowered(program, *arguments):
+    return program.trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+
+
+def assert_fit_for_gpus(program):
+    """One batched eigenvalue problem, nothing that runs on the host, and no product of float32 with 10 bits."""
+    assert program.count(EIGH) == 1
+    assert "callback" not in program and "lapack" not in program
+    products = [line for line in program.splitlines() if "dot_general" in line and "f32>" in line]
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+def test_everything_an_objective_computes_can_run_on_a_gpu(name, precision):
+    objective = every_kind(precision)
+    x = objective.x0
+    arguments = {"_hessian_product": (x, x), "_losses": (np.stack([x, x]),)}.get(name, (x,))
+    assert_fit_for_gpus(lowered(getattr(programs, name), objective.problem, *arguments))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_native_method_can_run_on_a_gpu(method):
+    objective = every_kind("float32")
+    fits = _fits(objective, method, objective.x0, objective.bounds, Options(n_starts=3))
+    arguments = (None, method, fits.memory, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
+    promotion, ranks = fit._relaxed()
+    with promotion, ranks:
+        assert_fit_for_gpus(lowered(fit._segment, *arguments))
