@@ -41,7 +41,7 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
         return _checked(Mesh(mesh.devices, mesh.axis_names))  # without explicit sharding, the default of jax.make_mesh
     if devices is None:
         return None
-    if isinstance(devices, int) and not isinstance(devices, bool):
+    if isinstance(devices, Integral) and not isinstance(devices, bool):
         present = jax.devices()
         if not 1 <= devices <= len(present):
             raise DeviceError(
@@ -61,8 +61,9 @@ def _checked(mesh: Mesh) -> Mesh:
     count = len(mesh.local_devices)
     if mesh.devices.flat[0].platform == "cpu" and count > 1 and not spare_threads(count):
         raise DeviceError(
-            f"{count} devices on this CPU need at least {2 * count} threads, or they may wait for each other for ever. Set "
-            f"XLA_FLAGS or jax_num_cpu_devices before q2mm_accel is imported, or NPROC={4 * count} in the environment."
+            f"{count} devices on this CPU need at least {2 * count} threads, or they may wait for each other for ever. "
+            "Import q2mm_accel before the first operation of JAX and after XLA_FLAGS or jax_num_cpu_devices are set, or "
+            f"set NPROC={4 * count} in the environment."
         )
     return mesh
 

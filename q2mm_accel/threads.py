@@ -19,6 +19,7 @@ from pathlib import Path
 
 import jax
 import scipy
+from jax._src import xla_bridge
 
 _THREADS_OF_A_DEVICE = 4
 _VIRTUAL_DEVICES = re.compile(r"--?xla_force_host_platform_device_count=(\d+)")
@@ -33,9 +34,11 @@ def _cores() -> int:
 def _widen_pool() -> None:
     """Let XLA make at least four threads, and four for each device, by the variable NPROC.
 
-    XLA reads it when its CPU backend starts. It has no effect after the first JAX operation of a process, and child
+    XLA reads it when its CPU backend starts, so it stays as it was after the first JAX operation of a process; child
     processes inherit it. A value from the environment stays, unless it is too small for several devices.
     """
+    if xla_bridge.backends_are_initialized():
+        return
     flags = _VIRTUAL_DEVICES.findall(os.environ.get("XLA_FLAGS", ""))
     devices = max([1, jax.config.jax_num_cpu_devices, *map(int, flags)])
     wanted = _THREADS_OF_A_DEVICE * devices
@@ -44,7 +47,9 @@ def _widen_pool() -> None:
 
 
 def _pool() -> int:
-    return int(os.environ.get("NPROC") or _cores())
+    """Threads of XLA's pool; what is no number in the environment counts for nothing there either."""
+    given = os.environ.get("NPROC", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else _cores()
 
 
 def spare_threads(n_devices: int) -> bool:

@@ -92,6 +92,30 @@ def build(**options):
     return lambda: FusedObjective(CH3F.systems, CH3F.forcefield, CH3F.references, **options)
 
 
+LATE = """
+import jax
+jax.devices()
+from q2mm_accel import FusedObjective
+from q2mm_accel.datasets.problems import load_problem
+problem = load_problem("ch3f")
+objective = FusedObjective(problem.systems, problem.forcefield, problem.references, devices={devices})
+print(objective.fun(objective.x0))
+"""
+
+
+def late(devices):
+    """A process that imports q2mm_accel after JAX has made its threads, four of them."""
+    flags = "--xla_force_host_platform_device_count=4"
+    command, environment = [sys.executable, "-c", LATE.format(devices=devices)], {"XLA_FLAGS": flags, "NPROC": "4"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment, check=False)
+
+
+def test_devices_that_would_wait_for_each_other_for_ever_are_refused():
+    words = ("DeviceError: 4 devices on this CPU need at least 8 threads", "Import q2mm_accel before", "NPROC=16")
+    assert all(word in late(4).stderr for word in words)
+    assert float(late(2).stdout) > 0.0
+
+
 def mesh(*names):
     return Mesh(np.array(jax.devices()[:1]).reshape((1,) * len(names)), names)
 
@@ -112,3 +136,7 @@ REFUSED = {
 @refusals({sentence: (call, DeviceError, words) for sentence, (call, words) in REFUSED.items()})
 def test_devices_are_refused_for(call, error, words):
     assert_refused(call, error, words)
+
+
+def test_numbers_of_numpy_are_numbers_of_devices():
+    assert build(devices=np.int64(1))().mesh.size == 1
