@@ -98,7 +98,7 @@ class BoundsWarning(Q2MMAccelWarning):
 
 
 class CheckpointWarning(Q2MMAccelWarning):
-    """A checkpoint could not be written; the fit goes on, and the last one stays."""
+    """A checkpoint could not be written, and the last one stays; or only its best point is used. The fit goes on."""
 
 
 class UnmatchedTermWarning(Q2MMAccelWarning):

@@ -82,7 +82,7 @@ class Fitting:
             bounds: `scipy.optimize.Bounds` or n pairs; by default the objective's.
             **options: any of
 
-                - maxiter (1000): accepted steps of each start.
+                - maxiter (1000): accepted steps of each start, and of polishing.
                 - tol (1e-9): a fit has converged when a step reduces the loss by no more than this part of it, or none
                   can be expected to.
                 - gtol (1e-8): or when no element of the projected gradient, by variables in units of `typical_scale`, is
@@ -101,10 +101,10 @@ class Fitting:
                 - progress (False): show a bar, with rich.
                 - time_limit: seconds, the first evaluation and compilation included.
                 - checkpoint: path of a file to save the state to, and checkpoint_every (30): seconds between two savings.
-                - resume: path of a checkpoint to go on from. With the same method, starts and bounds, the fit goes on as
-                  if it had not been interrupted; else, and from checkpoints of SciPy's optimizers, from the best point.
+                - resume: path of a checkpoint to go on from. With the same method, starts, bounds and precision, the fit
+                  goes on as if it had not been interrupted; else, and from checkpoints of SciPy's optimizers, from the
+                  best point, as a polish does.
                   With a larger maxiter, fits go on that had reached it; of many starts, those whose lane no other has taken.
-
                 - precision: of all steps, as of an objective, whose own it is by default. In float32 and mixed precision no
                   step can be told from none that changes the loss by less than 1e-6 of it, whatever tol.
                 - polish (False): then go on from the best end in float64, so that it is as good as a fit in float64.

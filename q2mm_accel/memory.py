@@ -77,7 +77,8 @@ class Warmup(NamedTuple):
 def compiled_ahead(program: Callable, problem: Problem, x: np.ndarray) -> Warmup:
     """Compile a jitted function of a problem and x (n,), and see what it takes."""
     began = time.perf_counter()
-    sizes = program.lower(problem, x).compile().memory_analysis()
+    with memory_explained(problem, "compiling loss and gradient"):
+        sizes = program.lower(problem, x).compile().memory_analysis()
     seconds, expected = time.perf_counter() - began, estimate(problem)
     return Warmup(seconds, expected.arrays + sizes.temp_size_in_bytes + sizes.output_size_in_bytes, expected)
 
@@ -130,8 +131,12 @@ def capacity(device: jax.Device) -> int:
 
 
 @contextmanager
-def memory_explained(problem: Problem) -> Iterator[None]:
+def memory_explained(problem: Problem, what: str) -> Iterator[None]:
     """Run compiled functions of a problem.
+
+    Args:
+        problem: the problem.
+        what: they do, for messages.
 
     Raises:
         DeviceMemoryError: they did not fit into a device's memory; it says how much they need, and what would fit.
@@ -141,19 +146,22 @@ def memory_explained(problem: Problem) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise _out_of_memory(problem, str(error)) from error
+        raise _out_of_memory(problem, what, str(error)) from error
 
 
-def _out_of_memory(problem: Problem, cause: str) -> DeviceMemoryError:
+def _out_of_memory(problem: Problem, what: str, cause: str) -> DeviceMemoryError:
     device = jax.devices()[0] if problem.mesh is None else problem.mesh.devices.flat[0]
     found, size = estimate(problem), capacity(device)
     each = max(bucket.bytes / bucket.molecules for bucket in found.buckets)
     fitting = _fitting(problem, found, each, size)
-    remedy = f"Pass batch_size={fitting}" if fitting > 0 else "Share the molecules out to more devices"
+    remedy = "Take a device with more memory, or share several molecules out to more devices"
+    if fitting > 0:
+        remedy = f"Pass batch_size={fitting}, or fewer; to fits, fewer lanes"
     return DeviceMemoryError(
-        f"an evaluation needs about {found.total / 2**30:.3g} GiB of {device}, which has {size / 2**30:.3g} GiB: "
-        f"{found.arrays / 2**30:.2g} GiB of arrays, and {each / 2**20:.2g} MiB for each of the molecules that are evaluated "
-        f"at a time, and for each lane of a fit. {remedy}, or fewer lanes. JAX says: {cause.splitlines()[0][:200]}"
+        f"{what} did not fit into {device}, which has {size / 2**30:.3g} GiB. Loss and gradient need about "
+        f"{found.total / 2**30:.3g} GiB: {found.arrays / 2**30:.2g} GiB of arrays, and {each / 2**20:.2g} MiB for each of "
+        "the molecules that are evaluated at a time, and for each lane of a fit; Jacobians need several times as much. "
+        f"{remedy}. JAX says: {cause.splitlines()[0][:200]}"
     )
 
 

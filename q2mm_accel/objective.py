@@ -226,7 +226,7 @@ class FusedObjective(FitInputs, Fitting):
     def _run(self, function: Callable, *arguments: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
         require(self.precision)
-        with memory_explained(self.problem), exclusive_eigh():
+        with memory_explained(self.problem, f"evaluating the {function.__name__.replace('_', ' ')}"), exclusive_eigh():
             results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, *arguments))
         self.kernel_runs += 1
         return results

@@ -74,7 +74,8 @@ objective.fun(objective.x0)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux limits the address space of a process")
 def test_an_evaluation_without_enough_memory_says_what_it_needs_and_which_batches_help():
     message = run(LIMITED).stderr.strip().splitlines()[-1]
-    assert message.startswith("q2mm_accel.errors.DeviceMemoryError: an evaluation needs about 0.2"), message
+    assert message.startswith("q2mm_accel.errors.DeviceMemoryError: evaluating the loss did not fit into"), message
+    assert "Loss and gradient need about 0.2" in message
     assert "Pass batch_size=12" in message and "RESOURCE_EXHAUSTED: Out of memory" in message
 
 
@@ -106,7 +107,7 @@ def test_the_batches_that_an_error_suggests_fit(case, failing, monkeypatch):
     monkeypatch.setattr(memory, "capacity", lambda device: int(0.97 * needed))
     with pytest.raises(DeviceMemoryError, match="allocating 123 bytes.$") as caught:
         alkanes(lengths, **options).fun(alkanes(lengths, **options).x0)
-    size = int(re.search(r"Pass batch_size=(\d+), or fewer lanes", str(caught.value))[1])
+    size = int(re.search(r"Pass batch_size=(\d+), or fewer", str(caught.value))[1])
     assert alkanes(lengths, **options | {"batch_size": size}).memory_estimate.total <= 0.97 * needed
 
 
@@ -114,7 +115,7 @@ def test_where_no_batch_fits_more_devices_are_suggested(failing, monkeypatch):
     failing("RESOURCE_EXHAUSTED: Out of memory allocating 123 bytes.")
     monkeypatch.setattr(memory, "capacity", lambda device: 2**20)
     objective = alkanes((10,) * 8)
-    words = ("GiB", "which has 0.000977 GiB", "Share the molecules out to more devices", "allocating 123 bytes")
+    words = ("GiB", "which has 0.000977 GiB", "share several molecules out to more devices", "allocating 123 bytes")
     assert_refused(lambda: objective.fun(objective.x0), DeviceMemoryError, words)
 
 

@@ -10,7 +10,7 @@ from inspect import signature
 import numpy as np
 import pytest
 import tolerances
-from native_fits import FAST, OTHER_BOUNDS, PROBLEM, Broken, assert_same, build
+from native_fits import FAST, OTHER_BOUNDS, PROBLEM, Broken, Stop, assert_same, build
 from refusals import assert_refused
 from scipy.optimize import least_squares, minimize
 
@@ -173,3 +173,30 @@ def test_a_fit_of_scipy_goes_on_when_writing_fails(objective, path, monkeypatch)
         count_writes(patch, fails_from=3)
         assert np.array_equal(call(callback=objective.checkpoint(path, every=0)).x, whole.x)
     assert objective.fun(objective.resume_point(path)) == load_checkpoint(path).fun >= whole.fun
+
+
+STARTS = {"method": FAST, "n_starts": 4, "callback_every": 2}
+
+
+def test_several_starts_go_on_in_as_many_lanes_as_before(objective, path):
+    whole = objective.solve_native(lanes=2, **STARTS)
+    stopped = build().solve_native(lanes=2, callback=Stop(at=2), checkpoint=path, **STARTS)
+    resumed = build(batch_size=1).solve_native(resume=path, **STARTS)
+    assert stopped.nfev < whole.nfev == resumed.nfev
+    np.testing.assert_array_equal(resumed.starts["x"], whole.starts["x"])
+
+
+DIFFERENT = {
+    "the method was levenberg-marquardt": {"method": "lbfgs"},
+    "n_starts, lanes or history_size differ": {"n_starts": 3},
+    "the precision differs": {"precision": "float32"},
+    "x0, bounds or what draws the starts differ": {"seed": 1},
+}
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_where_several_starts_cannot_go_on_a_warning_says_why(objective, path, difference):
+    first = objective.solve_native(checkpoint=path, maxiter=2, **STARTS)
+    with pytest.warns(CheckpointWarning, match=f"holds 4 fits, of which only the best point is used: {difference}"):
+        resumed = build().solve_native(resume=path, maxiter=2, **STARTS | DIFFERENT[difference])
+    assert resumed.history["fun"][0] == pytest.approx(first.fun, rel=tolerances.SINGLE_MINIMUM)

@@ -93,6 +93,26 @@ def test_a_fit_that_was_stopped_is_not_polished():
     assert result.status == Status.STOPPED and result.nit == 2 and len(stop.seen) == 1
 
 
+def test_a_fit_that_was_stopped_at_its_end_is_not_polished():
+    ended = unpolished(FAST)
+    for options in ({"time_limit": 0.0, "maxiter": 2}, {"callback": Stop(at=1), "callback_every": 64}):
+        result = ch3f().solve_native(FAST, precision="float32", polish=True, **TIGHT | options)
+        assert not result.success and result.status in (Status.TIME_LIMIT, Status.STOPPED)
+        assert result.nit <= ended.nit and result.fun >= ended.fun
+
+
+def test_a_polished_fit_of_many_starts_is_resumed_without_doing_them_again(tmp_path):
+    path = tmp_path / "fit.checkpoint"
+    options = {"precision": "float32", "n_starts": 4, **TIGHT}
+    whole = ch3f().solve_native(FAST, polish=True, checkpoint=path, **options)
+    resumed = ch3f().solve_native(FAST, polish=True, resume=path, **options)
+    for name, values in whole.starts.items():
+        np.testing.assert_array_equal(resumed.starts[name], values)
+    assert resumed.fun <= whole.fun and resumed.nfev - whole.starts["nfev"].sum() <= whole.nfev - whole.starts["nfev"].sum()
+    unpolished_result = ch3f().solve_native(FAST, resume=path, **options)
+    assert unpolished_result.fun == whole.fun and unpolished_result.nfev == whole.starts["nfev"].sum()
+
+
 def test_a_callback_is_called_while_polishing_and_can_stop_it():
     seen, again = Stop(), Stop()
     options = dict(method="lbfgs", precision="float32", callback_every=1)

@@ -115,7 +115,7 @@ class Fits:
         """One segment: at most a number of accepted steps and of trials for every lane."""
         dtype_promotion, rank_promotion = _relaxed()
         before, until = self.lanes.nfev, self.lanes.nit + steps
-        with memory_explained(self.setting.problem), exclusive_eigh(), dtype_promotion, rank_promotion:
+        with memory_explained(self.setting.problem, "the solver"), exclusive_eigh(), dtype_promotion, rank_promotion:
             results = _segment(self.mesh, self.method, self.memory, self.setting, self.lanes, until, np.asarray(trials))
             lanes, record = jax.tree.map(np.array, results)
         self.settled = False
@@ -173,12 +173,12 @@ class Fits:
 
 
 def usual_lanes(objective: FusedObjective, method: str, memory: int) -> int:
-    """How many fits side by side keep a machine busy; more of them on a CPU would only wait for each other."""
+    """How many fits side by side keep a machine busy, one on each device at least; more of them on a CPU would only wait."""
     devices = jax.devices()[:1] if objective.mesh is None else list(objective.mesh.devices.flat)
     enough = len(devices) * (_CPU_ELEMENTS if devices[0].platform == "cpu" else _DEVICE_ELEMENTS)
     if METHODS[method](memory).squares:
         enough //= _JACOBIAN
-    return int(np.clip(enough // objective.problem.hessian_elements, 2, _MOST_LANES))
+    return int(np.clip(enough // objective.problem.hessian_elements, max(2, len(devices)), _MOST_LANES))
 
 
 def begin(

@@ -1,6 +1,7 @@
 """`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,14 +10,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import everywhere
-from q2mm_accel.errors import NonFiniteError
+from q2mm_accel.errors import CheckpointWarning, NonFiniteError
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.model.bounds import as_bounds, check_inside, parameter_vector
 from q2mm_accel.native.fit import Fits, begin, usual_lanes
 from q2mm_accel.native.lane import SENTENCES, Setting, Status
 from q2mm_accel.native.options import Options, check_method
 from q2mm_accel.native.starts import draw_starts
-from q2mm_accel.native.store import restore, to_checkpoint
+from q2mm_accel.native.store import n_lanes, n_starts, restore, to_checkpoint
 from q2mm_accel.native.watch import Watch, held_interrupts
 from q2mm_accel.objective import FusedObjective
 
@@ -43,23 +44,45 @@ def solve(
     saver = None
     if options.checkpoint is not None:
         saver = Checkpointer(options.checkpoint, options.checkpoint_every, replaces=fingerprint)
-    known = None if options.resume is None else load_checkpoint(options.resume, fingerprint)
-
-    fits = _fits(objective, method, start, limits, options)
-    if known is not None and not restore(fits, known):
-        start = parameter_vector(known.x, objective.labels, "x0")
-        check_inside(start, limits, objective.labels)
+    if options.resume is None:
         fits = _fits(objective, method, start, limits, options)
+    else:
+        known = load_checkpoint(options.resume, fingerprint)
+        fits, start = _resumed(objective, method, start, limits, options, known)
     first = objective.fun_and_jac(start)[0]
     with held_interrupts() as interrupted:
         with Watch(options, began, interrupted) as watch:
             stages = [fits]
-            stopped = _run(objective, fits, options, saver, watch)
+            stopped = _run(objective, stages, options, saver, watch)
             if options.polish and stopped is None:
                 exact = replace(options, precision="float64", n_starts=1)
-                stages.append(_fits(objective, method, fits.x[fits.best], limits, exact))
-                stopped = _run(objective, stages[1], options, saver, watch)
+                best = min(fits.x[fits.best], start, key=objective.fun)
+                stages.append(_fits(objective, method, best, limits, exact))
+                stopped = _run(objective, stages, options, saver, watch)
         return _result(objective, stages, start, first, stopped)
+
+
+def _resumed(
+    objective: FusedObjective, method: str, start: np.ndarray, limits: Bounds, options: Options, known: Checkpoint
+) -> tuple[Fits, np.ndarray]:
+    """Fits where those of a checkpoint were if they are the same, else from its best point; and that point.
+
+    Warns:
+        CheckpointWarning: the checkpoint holds several fits, and only their best point is used.
+    """
+    fits = _fits(objective, method, start, limits, replace(options, lanes=options.lanes or n_lanes(known)))
+    best = parameter_vector(known.x, objective.labels, "x0")
+    check_inside(best, limits, objective.labels)
+    difference = restore(fits, known)
+    if difference is None:
+        return fits, best
+    if n_starts(known) > 1:
+        warnings.warn(
+            f"{options.resume} holds {n_starts(known)} fits, of which only the best point is used: {difference}.",
+            CheckpointWarning,
+            stacklevel=4,
+        )
+    return _fits(objective, method, best, limits, options), best
 
 
 def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
@@ -82,15 +105,20 @@ def _fits(objective: FusedObjective, method: str, start: np.ndarray, limits: Bou
 
 def _run(
     objective: FusedObjective,
-    fits: Fits,
+    stages: list[Fits],
     options: Options,
     saver: Checkpointer | None,
     watch: Watch,
 ) -> Status | None:
-    """Advance the fits until all have ended, or return why they were stopped; the best point is kept in any case."""
+    """Advance the last fits until all have ended, or return why they, or what is to follow, were stopped.
+
+    The best point is kept in any case. Checkpoints hold the first fits with the best point of the last.
+    """
+    fits, to_follow = stages[-1], options.polish and len(stages) == 1
 
     def snapshot() -> Checkpoint:
-        return to_checkpoint(fits, objective.fingerprint, objective.fun(fits.x[fits.best]))
+        best = fits.x[fits.best]
+        return to_checkpoint(stages[0], objective.fingerprint, best, objective.fun(best))
 
     trials = _UNLIMITED if len(fits.owner) == 1 else options.callback_every
     stopped = None
@@ -104,7 +132,7 @@ def _run(
         if saver is not None and fits.settled:
             saver.save(snapshot())
         objective.fun(fits.x[fits.best])
-    if stopped is None or not fits.running:
+    if stopped is None or not (fits.running or to_follow):
         return None
     fits.stop(stopped)
     return stopped
