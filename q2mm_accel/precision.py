@@ -43,7 +43,7 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
     Raises:
         OutputError: it cannot be made.
     """
-    path = cache_folder() / "compiled" if folder is None else Path(folder).absolute()
+    path = (cache_folder() / "compiled" if folder is None else Path(folder)).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -55,11 +55,12 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
     return path
 
 
-def require(precision: str) -> None:
+def require(precision: str, remedy: str = ", or choose precision='float32'") -> None:
     """Check that JAX can compute in a precision and that jaxlib is none of the versions known to be wrong.
 
     Args:
         precision: one of `PRECISIONS`.
+        remedy: what else helps where the 64-bit mode is off, for the message.
 
     Raises:
         OptionError: there is no such precision.
@@ -72,8 +73,8 @@ def require(precision: str) -> None:
     if precision != "float32" and not jax.config.jax_enable_x64:
         raise PrecisionError(
             f"precision {precision!r} needs JAX's 64-bit mode, which is off (jax_enable_x64 is False): every array would "
-            "silently be float32. Remove JAX_ENABLE_X64=0 from the environment, call "
-            "jax.config.update('jax_enable_x64', True), or choose precision='float32'."
+            "silently be float32. Remove JAX_ENABLE_X64=0 from the environment, or call "
+            f"jax.config.update('jax_enable_x64', True){remedy}."
         )
 
 

@@ -31,10 +31,11 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
     Raises:
         FormError: unknown functional form.
         OptionError: a batch_size below 1.
+        PrecisionError: JAX's 64-bit mode is off.
         TopologyError: a term or type that does not exist or is undefined.
         NonFiniteError: a frequency is not finite.
     """
-    require("float64")
+    require("float64", remedy="")
     check_batch_size(batch_size)
     form_named(forcefield.form)
     systems, references = as_tuple(systems, System, "systems", TopologyError), ReferenceData()

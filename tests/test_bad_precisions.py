@@ -47,6 +47,15 @@ def refused_by_a_fit(precision, references):
     return lambda: build(*references).solve_native(precision=precision)
 
 
+@pytest.mark.parametrize("weight", [1e-20, 1e20])
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_weights_whose_squares_float32_does_not_hold_are_refused(precision, weight):
+    words = (SYSTEM.molecule.name, "square of its weight", "1e-16 and 1e+16", "float64")
+    references = [Reference("energy", 1.0, weight)]
+    assert_refused(refused_by_an_objective(precision, references), PrecisionError, words)
+    assert np.isfinite(build(*references).fun([500.0, 0.97, 50.0, 105.0]))
+
+
 BY = {"an objective": refused_by_an_objective, "a fit": refused_by_a_fit}
 
 

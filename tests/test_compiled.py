@@ -50,6 +50,12 @@ def test_another_process_takes_compiled_programs_from_the_folder(tmp_path):
     assert first[2:] == second[2:] and len(first) > 10
 
 
+def test_folders_may_be_the_users_own_or_relative(tmp_path):
+    code = "from q2mm_accel.precision import keep_compiled; print(keep_compiled('~/kept'), keep_compiled())"
+    found = run(f"import os; os.chdir({str(tmp_path)!r}); {code}", Q2MM_ACCEL_CACHE="cache", HOME=str(tmp_path / "home"))
+    assert found.stdout.split() == [str(tmp_path / "home" / "kept"), str(tmp_path / "cache" / "compiled")], found.stderr
+
+
 def test_a_folder_that_cannot_be_made_is_refused_and_nothing_is_switched_on(tmp_path):
     (tmp_path / "file").touch()
     before = jax.config.jax_compilation_cache_dir

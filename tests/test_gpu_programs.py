@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import jax
 import numpy as np
 import pytest
 from oracles.cases import references_of_all_kinds, systems_with_all_terms
@@ -46,6 +47,12 @@ def test_everything_an_objective_computes_can_run_on_a_gpu(name, precision):
     x = objective.x0
     arguments = {"_hessian_product": (x, x), "_losses": (np.stack([x, x]),)}.get(name, (x,))
     assert_fit_for_gpus(lowered(getattr(programs, name), objective.problem, *arguments))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_pure_loss_inside_another_program_can_run_on_a_gpu(precision):
+    objective = every_kind(precision)
+    assert_fit_for_gpus(lowered(jax.jit(jax.grad(jax.jit(objective.loss))), objective.x0))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -17,6 +17,8 @@ _RESOLUTION = {
     **{kind: (1e-5, "hartree/bohr²") for kind in ("hessian_element", "eig_diagonal", "eig_offdiagonal")},
 }
 """Distance of neighbouring float32 numbers at a reference value above which they are too far apart, by kind."""
+_LEAST_WEIGHT = 1e-16
+"""Of a reference, so that its square and what it is multiplied with stay within float32's range of 1e-38 to 1e38."""
 _SOFT = 10.0
 """[cm⁻¹] Modes below are rigid motions or almost: rounding of 1e-7 of the largest eigenvalue moves them by up to 1 cm⁻¹."""
 
@@ -37,7 +39,12 @@ def check_resolution(references: Sequence[Reference], systems: Sequence[System],
                 f"float32 has errors of up to 1 cm⁻¹ there. Leave the reference out, or use precision='float64'."
             )
         resolution, unit = _RESOLUTION[reference.kind]
-        if precision == "float32" and np.spacing(np.float32(abs(reference.value))) > resolution:
+        if not _LEAST_WEIGHT < reference.weight < 1.0 / _LEAST_WEIGHT:
+            raise PrecisionError(
+                f"{reference} ({name}): the square of its weight is not a number of float32. Give all references weights "
+                f"between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or use precision='float64'."
+            )
+        if precision == "float32" and np.spacing(np.float32(min(abs(reference.value), 1e38))) > resolution:
             raise PrecisionError(
                 f"{reference} ({name}): neighbouring float32 numbers at {reference.value:g} are further apart than "
                 f"{resolution:g} {unit}. Give energies relative to a molecule of the set, or use precision='mixed'."

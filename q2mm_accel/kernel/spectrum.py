@@ -1,5 +1,7 @@
 """Eigenvalues of mass-weighted Hessians and frequencies, with derivatives that stay finite."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
@@ -27,7 +29,10 @@ def eigenvalues(matrices):
 
 @jax.custom_jvp
 def eigenpairs(matrices):
-    """`eigenvalues`, and the eigenvectors that belong to them in the columns of (M, D, D)."""
+    """`eigenvalues`, and the eigenvectors that belong to them in the columns of (M, D, D).
+
+    By the implementation that JAX chooses: LAPACK's divide and conquer on CPU; on CUDA, cuSOLVER's for whole batches.
+    """
     vectors, values = jax.lax.linalg.eigh(matrices, symmetrize_input=False)
     if values.dtype == jnp.float32 and jax.config.jax_enable_x64:
         return refined(matrices, values, vectors)
@@ -37,11 +42,12 @@ def eigenpairs(matrices):
 @eigenpairs.defjvp
 def _eigenpairs_jvp(primals, tangents):
     values, vectors = checkpoint_name(eigenpairs(primals[0]), KEPT)
-    turned = tangents[0] @ vectors
+    product = partial(jnp.matmul, precision="highest")  # the rule may be used outside of `over_batches`
+    turned = product(tangents[0], vectors)
     gap = values[..., None, :] - values[..., :, None]
     apart = jnp.abs(gap) > _degenerate(values.dtype) * jnp.abs(values).max(axis=-1)[..., None, None]
-    mixing = jnp.where(apart, jnp.swapaxes(vectors, -1, -2) @ turned / jnp.where(apart, gap, 1.0), 0.0)
-    return (values, vectors), ((vectors * turned).sum(axis=-2), vectors @ mixing)
+    mixing = jnp.where(apart, product(jnp.swapaxes(vectors, -1, -2), turned) / jnp.where(apart, gap, 1.0), 0.0)
+    return (values, vectors), ((vectors * turned).sum(axis=-2), product(vectors, mixing))
 
 
 def _degenerate(dtype) -> float:

@@ -17,7 +17,7 @@ def over_batches(problem: Problem, function, *arguments):
     """What a function finds for every batch, joined along the last axis in the order of the batches.
 
     The gradient of batches that take turns keeps only their eigenvectors and computes everything else again, so that
-    memory for one batch is enough, whatever their number.
+    there are intermediate results of one batch at a time.
 
     Args:
         problem: the problem.
