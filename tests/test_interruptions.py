@@ -1,6 +1,7 @@
 """Ctrl-C and kills at random times of fits, native and of SciPy: the best point stays, also on disk, and fits go on."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -80,7 +81,9 @@ def test_ctrl_c_at_random_times_of_scipy_fits_keeps_the_best_of_all_evaluations(
 
 def killed(route, path, delay):
     """What an endless fit reported before it was killed."""
-    with subprocess.Popen([sys.executable, SCRIPT, f"fit-{route}", path], stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, SCRIPT, f"fit-{route}", path]
+    compiled_once = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(path.parent / "compiled")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=compiled_once) as process:
         first = [process.stdout.readline() for _ in range(2)]
         time.sleep(delay)
         process.kill()
