@@ -121,6 +121,9 @@ class Fitting:
             (n_starts, n), fun, nit, nfev and status of each. The loss is evaluated again by `fun`, and not above that of
             the start.
 
+        Warns:
+            CheckpointWarning: a checkpoint cannot be written; or holds several fits, and only the best point is used.
+
         Raises:
             OptionError: an unknown method or option, or a value that it cannot have.
             ParameterError: x0 outside the bounds, or malformed.

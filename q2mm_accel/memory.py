@@ -16,8 +16,8 @@ from q2mm_accel.kernel.spread import AXIS
 
 _HESSIANS = 5.1
 """Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
-_BLOCKS = 1.1
-"""... of its terms' second derivatives ..."""
+_BLOCKS = 2.7
+"""... of its terms' second derivatives: 1 to 2 by jaxlib 0.10, 4.5 by 0.12 ..."""
 _REFINED = 4.0
 """... and of its eigenvectors in float64 where float32 ones are refined."""
 _PROJECTED = 1.5
