@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jaxlib.version
 import numpy as np
 
 from q2mm_accel.errors import DeviceMemoryError
@@ -16,8 +17,8 @@ from q2mm_accel.kernel.spread import AXIS
 
 _HESSIANS = 5.1
 """Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
-_BLOCKS = 2.7
-"""... of its terms' second derivatives: 1 to 2 by jaxlib 0.10, 4.5 by 0.12 ..."""
+_BLOCKS = 1.1 if jaxlib.version.__version_info__ < (0, 11) else 4.5
+"""... of its terms' second derivatives, as measured with jaxlib 0.10 and 0.12 ..."""
 _REFINED = 4.0
 """... and of its eigenvectors in float64 where float32 ones are refined."""
 _PROJECTED = 1.5

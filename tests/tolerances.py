@@ -107,4 +107,4 @@ JAC_SINGLE = 1e-4
 SINGLE_MINIMUM = 1e-4
 """Relative, above the minimum of float64, for a fit in float32 or mixed: steps below its rounding count as none. 1e-5."""
 MEMORY_ESTIMATE = 1.5
-"""Factor between estimated and compiled memory: what XLA keeps at a time depends on its version. Expected 1.4."""
+"""Factor between estimated and compiled memory: what XLA keeps at a time depends on its version. Expected 1.3."""
