@@ -39,20 +39,16 @@ def build(name="small", **options):
     return FusedObjective(systems, forcefield, references, **options)
 
 
-def gradients(objective):
-    """Loss and gradient at the start."""
-    return {"fun": objective.fun(objective.x0), "jac": objective.jac(objective.x0).tolist()}
-
-
-def batches(objective):
-    """Losses of several vectors."""
-    return {"fun_batch": objective.fun_batch(objective.x0 * np.array([[1.0], [1.001], [0.999]])).tolist()}
-
-
-def derivatives(objective):
-    """Of residuals, and of the gradient along a direction."""
+def everything(objective):
+    """What an objective gives at and near its start."""
     x = objective.x0
-    return {"residuals_jac": objective.residuals_jac(x).tolist(), "hessp": objective.hessp(x, np.cos(x)).tolist()}
+    return {
+        "fun": objective.fun(x),
+        "jac": objective.jac(x).tolist(),
+        "residuals_jac": objective.residuals_jac(x).tolist(),
+        "hessp": objective.hessp(x, np.cos(x)).tolist(),
+        "fun_batch": objective.fun_batch(x * np.array([[1.0], [1.001], [0.999]])).tolist(),
+    }
 
 
 def fits(objective):
@@ -66,11 +62,10 @@ def fits(objective):
 if __name__ == "__main__":
     if sys.argv[1] == "hosts":
         shared = build(mesh=jax.make_mesh((4,), ("molecules",)))
-        print(json.dumps(gradients(shared) | batches(shared) | fits(shared)))
+        print(json.dumps(everything(shared) | fits(shared)))
     else:
         one, four = build(), build(devices=4)
         others = [build(devices=2, batch_size=2), build(mesh=jax.make_mesh((2, 2), ("molecules", "copies")))]
-        small = [gradients(each) | batches(each) | derivatives(each) for each in (one, four)]
-        small += [gradients(each) for each in others]
-        ch3f = [gradients(build("ch3f", **options)) for options in ({}, {"devices": 4})]
+        small = [everything(each) for each in (one, four, *others)]
+        ch3f = [everything(build("ch3f", **options)) for options in ({}, {"devices": 4})]
         print(json.dumps({"small": small, "ch3f": ch3f, "fits": [fits(one), fits(four)]}))

@@ -42,18 +42,14 @@ def turns(objective):
 
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, [5]), (3, [2]), (100, [1])])
-def test_loss_and_gradient_are_those_of_one_batch(batch_size, expected):
+def test_all_results_are_those_of_one_batch(batch_size, expected):
     whole, objective = objective_of(), objective_of(batch_size)
     assert turns(whole) == [1] and turns(objective) == expected
-    assert objective.fun(whole.x0) == pytest.approx(whole.fun(whole.x0), rel=tolerances.REGROUP)
-    assert_regrouped(objective.jac(whole.x0), whole.jac(whole.x0))
-
-
-def test_all_other_results_are_those_of_one_batch():
-    whole, objective = objective_of(), objective_of(1)
-    for name in ("residuals", "residuals_jac", "predictions"):
-        assert_regrouped(getattr(objective, name)(whole.x0), getattr(whole, name)(whole.x0))
-    vectors = np.stack([whole.x0, 1.01 * whole.x0])
+    x = whole.x0
+    assert objective.fun(x) == pytest.approx(whole.fun(x), rel=tolerances.REGROUP)
+    for name in ("jac", "residuals", "residuals_jac", "predictions"):
+        assert_regrouped(getattr(objective, name)(x), getattr(whole, name)(x))
+    vectors = np.stack([x, 1.01 * x])
     assert_regrouped(objective.fun_batch(vectors), whole.fun_batch(vectors), tolerances.BATCH)
 
 

@@ -107,6 +107,9 @@ def test_the_table_does_not_depend_on_the_number_of_lanes(method, lanes):
         np.testing.assert_array_equal(found[name], expected[name])
     np.testing.assert_allclose(found["fun"], expected["fun"], rtol=tolerances.LANES)
     np.testing.assert_allclose(found["x"], expected["x"], rtol=tolerances.LANES)
+    whole = ch3f().solve_native(method, n_starts=N, lanes=lanes, **TIGHT).starts
+    np.testing.assert_array_equal(whole["status"], fitted(method).starts["status"])
+    np.testing.assert_allclose(whole["fun"], fitted(method).starts["fun"], rtol=tolerances.LANES)
 
 
 def positions(starts, low, high):
