@@ -140,7 +140,7 @@ class FusedObjective(FitInputs, Fitting):
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
 
-        2 JᵀJ with J of `residuals_jac`: never negative definite, and exact where the residuals vanish or are linear in x, as
+        2 JᵀJ with J of `residuals_jac`: no eigenvalue is negative. Exact where residuals vanish or are linear in x, as
         those of Hessians, eigenmatrices and energies are in force constants.
 
         Returns:
