@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
 
 
 def main() -> None:

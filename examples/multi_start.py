@@ -5,7 +5,7 @@ Run: python examples/multi_start.py
 
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.native.lane import Status
+from q2mm_accel.solvers.lane import Status
 
 
 def main() -> None:

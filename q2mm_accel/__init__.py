@@ -7,12 +7,12 @@ and its exact gradient.
 from q2mm_accel.kernel.potentials import register_form
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.priors import Prior
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
-from q2mm_accel.model.ties import Tie
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.precision import keep_compiled
+from q2mm_accel.parameters.priors import Prior
+from q2mm_accel.parameters.ties import Tie
+from q2mm_accel.runtime import keep_compiled
 from q2mm_accel.spectra import frequencies
 
 __all__ = [

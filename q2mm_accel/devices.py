@@ -9,9 +9,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.errors import DeviceError, OptionError
-from q2mm_accel.kernel.arrays import Problem
-from q2mm_accel.kernel.spread import AXIS
-from q2mm_accel.threads import spare_threads
+from q2mm_accel.kernel.batches import AXIS
+from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.runtime import spare_threads
 
 
 def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Mesh | None:
@@ -77,7 +77,7 @@ def placed(problem: Problem, mesh: Mesh | None) -> Problem:
         return jax.device_put(problem)
     shared, everywhere = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
     where = jax.tree.map(lambda _: everywhere, problem)
-    where = replace(where, batches=jax.tree.map(lambda _: shared, problem.batches))
+    where = replace(where, stacks=jax.tree.map(lambda _: shared, problem.stacks))
     return replace(jax.device_put(problem, where), mesh=mesh)
 
 

@@ -12,8 +12,8 @@ import jaxlib.version
 import numpy as np
 
 from q2mm_accel.errors import DeviceMemoryError
-from q2mm_accel.kernel.arrays import Batch, Problem
-from q2mm_accel.kernel.spread import AXIS
+from q2mm_accel.kernel.batches import AXIS
+from q2mm_accel.problem.arrays import Batch, Problem
 
 _HESSIANS = 5.1
 """Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
@@ -87,10 +87,10 @@ def compiled_ahead(program: Callable, problem: Problem, x: np.ndarray) -> Warmup
 def estimate(problem: Problem) -> Estimate:
     """What loss and gradient of a problem take, from the shapes of its arrays alone."""
     shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
-    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.batches))
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.stacks))
     everywhere = sum(leaf.nbytes for leaf in jax.tree.leaves(problem)) - shared
     buckets, kept = [], 0
-    for stack in problem.batches:
+    for stack in problem.stacks:
         turns = len(stack.read) // shares
         buckets += _of_stack(stack, turns)
         if turns > 1:
@@ -171,5 +171,5 @@ def _fitting(problem: Problem, found: Estimate, each: float, size: int) -> int:
     together = sum(bucket.molecules for bucket in found.buckets if bucket.turns == 1)
     at_a_time = max(together, *(bucket.molecules for bucket in found.buckets))
     shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
-    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.batches for bucket in stack.buckets)
+    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.stacks for bucket in stack.buckets)
     return min(int((_PART * size - found.arrays - vectors / shares) // each), at_a_time // 2)

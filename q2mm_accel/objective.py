@@ -1,51 +1,55 @@
 """FusedObjective: the NumPy boundary of the kernel, and the only home of compiled functions."""
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable
-from functools import cached_property, partial
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from os import PathLike
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from numpy.typing import ArrayLike
+from scipy.optimize import Bounds, OptimizeResult
 
-from q2mm_accel.diagnosis import non_finite
-from q2mm_accel.errors import NonFiniteError
-from q2mm_accel.fitting import Fitting
+from q2mm_accel.devices import check_batch_size, mesh_of
+from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
 from q2mm_accel.inputs import FitInputs
-from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.curvature import hessian_product
+from q2mm_accel.interop.q2mm import problem_from_q2mm
+from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import jacobian
-from q2mm_accel.kernel.layout import quantised
+from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.bounds import parameter_rows, parameter_vector
-from q2mm_accel.precision import require
-from q2mm_accel.threads import exclusive_eigh
-
-traces: Counter[str] = Counter()
-"""How often each function below was traced, which is how often it was compiled."""
+from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.references import Reference, ReferenceData
+from q2mm_accel.model.system import System
+from q2mm_accel.parameters.bounds import box, start_and_bounds
+from q2mm_accel.parameters.priors import Prior, prior_rows
+from q2mm_accel.parameters.selection import selected
+from q2mm_accel.parameters.space import ParameterSpace, parameter_space
+from q2mm_accel.parameters.ties import Tie
+from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.balance import balanced_weights
+from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
+from q2mm_accel.problem.layout import quantised
+from q2mm_accel.runtime import exclusive_eigh, require
+from q2mm_accel.solvers.native import solve
+from q2mm_accel.solvers.options import options_of
 
 _CACHED_POINTS = 4
 _BATCH_BYTES = 256 * 2**20
 """Memory that the Hessians of the parameter vectors evaluated at a time may take in `fun_batch`."""
 
-
-def _counted(function: Callable) -> Callable:
-    def traced(*arguments):
-        traces[function.__name__] += 1
-        return function(*arguments)
-
-    traced.__name__ = function.__name__
-    return traced
-
-
-_value_and_gradient = jax.jit(jax.value_and_grad(_counted(kernel.loss), argnums=1))
-predictions = jax.jit(_counted(kernel.predictions))
-_residuals = jax.jit(_counted(kernel.residuals))
-_jacobian = jax.jit(_counted(jacobian))
-_losses = jax.jit(jax.vmap(_counted(kernel.loss), in_axes=(None, 0)))
-_hessian_product = jax.jit(_counted(hessian_product))
+_value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
+predictions = jax.jit(kernel.predictions)
+_residuals = jax.jit(kernel.residuals)
+_jacobian = jax.jit(jacobian)
+_losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
+_hessian_product = jax.jit(kernel.hessian_product)
 
 
 class Best(NamedTuple):
@@ -55,7 +59,7 @@ class Best(NamedTuple):
     fun: float
 
 
-class FusedObjective(FitInputs, Fitting):
+class FusedObjective:
     """Loss of a force field against quantum-chemical references, with its exact gradient, as one compiled program.
 
     The loss is Σ [weight (reference - computed)]² over all references, everything computed at the QM geometries, and
@@ -64,24 +68,242 @@ class FusedObjective(FitInputs, Fitting):
     Objectives can be pickled; copies are built again from the same inputs, on one device, and give bitwise the same values.
 
     Attributes:
-        systems: the molecules with their terms.
-        references: those with a weight above 0, as given and in that order; predictions and residuals have this order.
-        space: which parameters x holds, and how all others follow from it.
-        problem: the arrays that compiled functions take.
         x0: the start, shape (n,).
         bounds: `scipy.optimize.Bounds` of x.
-        labels: one name per element of x.
+        inputs: all that it was made of, and the arrays that compiled functions take.
         best: lowest loss evaluated so far and its x, or None.
         kernel_runs: how often the compiled program was run.
     """
 
-    best: Best | None = None
-    kernel_runs: int = 0
+    x0: np.ndarray
+    bounds: Bounds
+    best: Best | None
+    kernel_runs: int
 
-    @cached_property
-    def _points(self) -> OrderedDict[bytes, tuple[float, np.ndarray]]:
-        """Loss and gradient of the last points, by the bytes of x."""
-        return OrderedDict()
+    def __init__(
+        self,
+        systems: Iterable[System],
+        forcefield: ForceField,
+        references: ReferenceData | Iterable[Reference],
+        *,
+        x0: ArrayLike | None = None,
+        bounds: Bounds | Sequence | None = None,
+        parameter_scale: ArrayLike | str | None = None,
+        active: str | Iterable[str] | ArrayLike | None = None,
+        ties: Tie | Iterable[Tie] = (),
+        priors: Prior | Iterable[Prior] = (),
+        l2: float = 0.0,
+        balance: str | Mapping[str, float] | None = None,
+        loss: str = "linear",
+        f_scale: float = 1.0,
+        precision: str = "float64",
+        batch_size: int | None = None,
+        devices: int | Sequence[jax.Device] | None = None,
+        mesh: Mesh | None = None,
+    ) -> None:
+        """Precompute everything that does not depend on the parameters.
+
+        Args:
+            systems: the molecules with their terms.
+            forcefield: functional form, types and start values.
+            references: what to reproduce; references of weight 0 are left out.
+            x0: the start, shape (n,), in the units of x; by default the force field's parameters.
+            bounds: `scipy.optimize.Bounds` or n pairs (lower, upper), in the units of x. By default the force field's;
+                an element of x that others are tied to keeps their bounds too.
+            parameter_scale: shape (n_parameters,), or "typical" for `ForceField.typical_scale`: force-field parameter =
+                scale times element of x; 1 by default, so that x is in the force field's units.
+            active: the parameters that a fit may change: labels, shell patterns such as "bond *", fields such as
+                "bond_force_constants", or a boolean mask (n_parameters,). The others keep the force field's values, and
+                x has an element for each active parameter only. All by default.
+            ties: parameters that follow from others (`Tie`); x has no element for them.
+            priors: what is known of parameters beforehand (`Prior`).
+            l2: q2mm's regularization: l2 times the squared distance from the force field's parameters, all of them, in
+                units of `parameter_scale`.
+            balance: None for the references' own weights; "count" to divide the sum of each kind by its number of
+                references; or a tolerance for each kind, in its unit, to divide deviations by.
+            loss: "linear" for the sum of squares; or "soft_l1", "huber", "cauchy" or "arctan", which count large
+                deviations less: twice the cost of `scipy.optimize.least_squares`. Priors stay squares, and the free
+                constant of relative energies the one of least squares.
+            f_scale: weight times deviation from which on such a loss counts less.
+            precision: "float64"; "mixed" to assemble Hessians in float32 and compute all that follows in float64; or
+                "float32" for everything, which also works with JAX's 64-bit mode off. Results are float64 arrays anyway.
+                Modes that the force field puts below 10 cm⁻¹ have errors of up to 1 cm⁻¹, and little of the gradient is
+                right where references read them.
+            batch_size: how many molecules each device evaluates at a time, to save memory; all by default.
+            devices: how many of `jax.devices()`, or which of them, share the molecules out; JAX's default one otherwise.
+                A device that gets no molecule has nothing to do, but for starts of `solve_native`.
+            mesh: instead, a `jax.sharding.Mesh` with an axis "molecules", also over several hosts; every process then
+                makes the same calls.
+
+        Raises:
+            PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
+            DeviceError: devices that do not exist, or a mesh without an axis "molecules".
+            VersionError: the installed jaxlib gives wrong results.
+            FormError: unknown functional form.
+            TopologyError: a term or type that does not exist or is undefined.
+            ReferenceDataError: a reference to something that does not exist, or no reference.
+            ParameterError: x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
+            OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
+
+        Warns:
+            UnusedParameterWarning: no term uses a parameter that x holds.
+            BoundsWarning: tied parameters can leave the force field's bounds.
+        """
+        require(precision)
+        devices_shared = mesh_of(devices, mesh)
+        check_batch_size(batch_size)
+        form_named(forcefield.form)
+        chosen = as_tuple(systems, System, "systems", TopologyError)
+        compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
+        check_references(compared, chosen)
+        space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
+        start, limits = start_and_bounds(space, x0, bounds)
+        inputs = FitInputs(
+            systems=chosen,
+            references=compared,
+            weights=balanced_weights(compared, balance),
+            space=space,
+            priors=prior_rows(as_tuple(priors, Prior, "priors", ParameterError), l2, space.scale, forcefield),
+            x0=start,
+            bounds=limits,
+            loss=loss,
+            f_scale=checked_f_scale(loss, f_scale),
+            precision=precision,
+            batch_size=batch_size,
+            mesh=devices_shared,
+        )
+        check_terms(chosen, forcefield)
+        inputs.arrays(precision)
+        warn_unused(chosen, space)
+        self._open(inputs)
+
+    def _open(self, inputs: FitInputs) -> None:
+        """Begin without evaluations."""
+        self.inputs = inputs
+        self.x0, self.bounds = inputs.x0.copy(), Bounds(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
+        self.best, self.kernel_runs = None, 0
+        self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()  # loss and gradient by bytes of x
+
+    def __reduce__(self) -> tuple:
+        """Pickle the inputs only; a copy runs on one device, and starts without evaluations."""
+        return _opened, (type(self), replace(self.inputs, mesh=None))
+
+    @classmethod
+    def from_q2mm(
+        cls, objective_function, *, x0: ArrayLike | None = None, bounds: Bounds | Sequence | None = None, **options
+    ) -> Self:
+        """The same loss as a q2mm `ObjectiveFunction` on a `JaxEngine`, with the same parameter vector and bounds.
+
+        Args:
+            objective_function: of q2mm 5.0.0a2 or later. It is only read.
+            x0: another start, shape (n,), in q2mm's units.
+            bounds: other bounds, in q2mm's units.
+            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective.
+
+        Returns:
+            An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
+
+        Raises:
+            InteropError: a term, reference or engine that cannot be carried over.
+            MoleculeError: a molecule whose coordinates or masses cannot be right.
+            ParameterError: the start lies outside the bounds, or as for a new objective.
+            OptionError: as for a new objective.
+        """
+        found = problem_from_q2mm(objective_function)
+        if options.get("active") is not None:
+            options["active"] = selected(options["active"], found.forcefield, "active")
+        options["ties"] = as_tuple(options.get("ties", ()), Tie, "ties", ParameterError)
+        space = parameter_space(found.forcefield, options.get("active"), options["ties"], found.parameter_scale)
+        return cls(
+            found.systems,
+            found.forcefield,
+            found.references,
+            x0=found.x0[space.free] if x0 is None else x0,
+            bounds=box(space, found.bounds) if bounds is None else bounds,
+            parameter_scale=found.parameter_scale,
+            **options,
+        )
+
+    @property
+    def systems(self) -> tuple[System, ...]:
+        """The molecules with their terms."""
+        return self.inputs.systems
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """Those with a weight above 0, as given and in that order, which is that of predictions and residuals."""
+        return self.inputs.references
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Which parameters x holds, and how all others follow from it."""
+        return self.inputs.space
+
+    @property
+    def problem(self) -> Problem:
+        """The arrays that compiled functions take, on their devices."""
+        return self.inputs.arrays(self.inputs.precision)
+
+    @property
+    def precision(self) -> str:
+        """That of the arrays, one of `runtime.PRECISIONS`."""
+        return self.inputs.precision
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices that share the molecules out, or None."""
+        return self.inputs.mesh
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One name per element of x."""
+        return self.inputs.labels
+
+    @property
+    def typical_scale(self) -> np.ndarray:
+        """Size of a noticeable change of every element of x, shape (n,); native solvers step in units of it."""
+        return self.inputs.typical_scale
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that defines the loss, x and its bounds: molecules, references and options.
+
+        Names of molecules, precision, batches and devices do not count: a fit may go on with others.
+        """
+        return self.inputs.fingerprint
+
+    @property
+    def reference_labels(self) -> tuple[str, ...]:
+        """One name per reference, for `predictions`: the molecule and the reference."""
+        return tuple(f"{self.systems[r.system].molecule.name}: {r}" for r in self.references)
+
+    @property
+    def residual_labels(self) -> tuple[str, ...]:
+        """One name per residual: those of the references, then the priors' parameters."""
+        labels = self.space.forcefield.labels
+        return (*self.reference_labels, *(f"prior: {labels[number]}" for number in self.inputs.priors.parameter))
+
+    @property
+    def residual_rows(self) -> np.ndarray:
+        """Where the residuals stand in the padded ones of compiled functions, shape (m,)."""
+        priors = len(self.problem.references.present) + np.arange(len(self.inputs.priors.weight))
+        return np.concatenate([np.arange(len(self.references)), priors])
+
+    def expand(self, x: ArrayLike) -> np.ndarray:
+        """All parameters of the force field at x, shape (n_parameters,), in its units."""
+        return self.space.expand(parameter_vector(x, self.labels, "x"))
+
+    def reduce(self, parameters: ArrayLike) -> np.ndarray:
+        """The x at which `expand` gives these parameters, shape (n,).
+
+        Raises:
+            ParameterError: wrong shape, or frozen or tied parameters that differ from what they must be beyond rounding.
+        """
+        return self.space.reduce(parameters)
+
+    def forcefield(self, x: ArrayLike) -> ForceField:
+        """The force field with the parameters at x."""
+        return self.space.forcefield.with_parameters(self.expand(x))
 
     @property
     def loss(self) -> Callable[[Array], Array]:
@@ -200,6 +422,113 @@ class FusedObjective(FitInputs, Fitting):
             raise self._non_finite(rows[number], f"the loss of vector {number}")
         return values
 
+    def solve_native(
+        self,
+        method: str | None = None,
+        x0: ArrayLike | None = None,
+        bounds: Bounds | Sequence | None = None,
+        **options,
+    ) -> OptimizeResult:
+        """Minimize the loss by one traced JAXopt computation, from one start or many side by side.
+
+        The same x as `fun` takes, in the same units. Inside, variables are in units of `typical_scale`. Trial steps are
+        JAXopt's; whether they are accepted is decided here, after one evaluation each. Nothing but the problem's shapes,
+        the method, `history_size` and the number of lanes makes it compile again.
+
+        Bounds are never left:
+
+        - "lbfgsb" (`jaxopt.LBFGSB`): limited-memory BFGS in a box; steps end inside the box and are clipped there. The
+          default when there are finite bounds.
+        - "lbfgs" (`jaxopt.LBFGS`): limited-memory BFGS of unbounded variables; a bounded element of x is a smooth
+          function of one (a sine between two bounds, a hyperbola beside one), so it comes close to its bound but rests
+          on it only in the limit. The default when there are none.
+        - "levenberg-marquardt" (`jaxopt.LevenbergMarquardt`): damped Gauss-Newton steps with the exact Jacobian, clipped
+          to the box; elements that the gradient pushes against a bound are held. Fewest evaluations.
+        - "projected-gradient" (`jaxopt.ProjectedGradient`): spectral projected gradient, needs many evaluations.
+
+        Args:
+            method: one of these.
+            x0: the start, shape (n,); by default the objective's.
+            bounds: `scipy.optimize.Bounds` or n pairs; by default the objective's.
+            **options: any of
+
+                - maxiter (1000): accepted steps of each start, and of polishing.
+                - tol (1e-9): a fit has converged when a step reduces the loss by no more than this part of it, or none
+                  can be expected to.
+                - gtol (1e-8): or when no element of the projected gradient, by variables in units of `typical_scale`, is
+                  larger.
+                - n_starts (1): number of fits, the first of them from x0.
+                - sampling ("perturbation"): of the other starts; or "sobol", over the whole box.
+                - spread (0.2): size of perturbations, relative to x0.
+                - seed (0): of the starts; the same seed gives the same results.
+                - lanes: how many fits go side by side; by default what keeps the machine busy. When one ends, the next
+                  start takes its place.
+                - history_size (20): steps that the quasi-Newton methods remember.
+                - callback: called as SciPy does, with `intermediate_result` if it has this only parameter, else with the
+                  best x so far; StopIteration ends the fit.
+                - callback_every (10): accepted steps (of many starts: trials) between two calls, at most 64. Ctrl-C, the
+                  time limit, progress and checkpoints also wait for it. It does not change the result.
+                - progress (False): show a bar, with rich.
+                - time_limit: seconds, the first evaluation and compilation included.
+                - checkpoint: path of a file to save the state to, and checkpoint_every (30): seconds between two savings.
+                - resume: path of a checkpoint to go on from. With the same method, starts, bounds and precision, the fit
+                  goes on as if it had not been interrupted; else, and from checkpoints of SciPy's optimizers, from the
+                  best point, as a polish does.
+                  With a larger maxiter, fits go on that had reached it; of many starts, those whose lane no other has taken.
+                - precision: of all steps, as of an objective, whose own it is by default. In float32 and mixed precision no
+                  step can be told from none that changes the loss by less than 1e-6 of it, whatever tol.
+                - polish (False): then go on from the best end in float64, so that it is as good as a fit in float64.
+
+            Several devices take their own starts if there are at least as many; otherwise they share the molecules.
+
+            Ctrl-C ends a fit after the current segment, with the best point as its result; a second one raises
+            KeyboardInterrupt at once.
+
+        Returns:
+            x, fun, jac, success, status (a `Status`), message, nit (of the best start, polishing
+            included), nfev and njev (of all starts), method, and history: loss, evaluations and norm of the gradient in
+            internal variables at the accepted points of the best start. With n_starts > 1 also starts: x0 and x, shape
+            (n_starts, n), fun, nit, nfev and status of each. The loss is evaluated again by `fun`, and not above that of
+            the start.
+
+        Warns:
+            CheckpointWarning: a checkpoint cannot be written; or holds several fits, and only the best point is used.
+
+        Raises:
+            OptionError: an unknown method or option, or a value that it cannot have.
+            ParameterError: x0 outside the bounds, or malformed.
+            PrecisionError: a reference needs more than the precision, or JAX's 64-bit mode is off.
+            NonFiniteError: the loss or its gradient is not finite at x0.
+            CheckpointError: a checkpoint of another problem, or a damaged one.
+            OutputError: the checkpoint cannot be written.
+        """
+        start, limits = self.x0 if x0 is None else x0, self.bounds if bounds is None else bounds
+        return solve(self.inputs, self._evaluate, method, start, limits, options_of(options))
+
+    def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
+        """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.
+
+        Args:
+            path: the file; a checkpoint of the same problem is replaced.
+            every: interval between two savings [s].
+
+        Returns:
+            The callback; its method `save` saves at once.
+
+        Raises:
+            OutputError: the file cannot be written.
+            CheckpointError: the file exists and is no checkpoint of this problem.
+        """
+        return ScipyCheckpoint(self, path, every)
+
+    def resume_point(self, path: str | PathLike) -> np.ndarray:
+        """The best x of a checkpoint, shape (n,), to start any optimizer from.
+
+        Raises:
+            CheckpointError: the file is damaged, or a checkpoint of another problem.
+        """
+        return load_checkpoint(path, self.fingerprint).x.copy()
+
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
 
@@ -246,3 +575,31 @@ class FusedObjective(FitInputs, Fitting):
         computed = self._run(predictions, vector)[: len(self.references)]
         best = None if self.best is None else self.best.fun
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
+
+
+def _opened(kind: type[FusedObjective], inputs: FitInputs) -> FusedObjective:
+    objective = kind.__new__(kind)
+    objective._open(inputs)
+    return objective
+
+
+class ScipyCheckpoint:
+    """A callback for any SciPy optimizer that saves the objective's best point, at most once per interval."""
+
+    def __init__(self, objective: "FusedObjective", path: str | PathLike, every: float) -> None:
+        """Check that the file can be written and is not a checkpoint of another problem."""
+        self._objective = objective
+        self._writer = Checkpointer(path, every, replaces=objective.fingerprint)
+
+    def __call__(self, *details, **named) -> None:
+        """What SciPy calls after an iteration; the point itself is taken from the objective."""
+        self._writer.save_if_due(self._checkpoint)
+
+    def save(self) -> None:
+        """Save now."""
+        self._writer.save(self._checkpoint())
+
+    def _checkpoint(self) -> Checkpoint:
+        best = self._objective.best
+        x = self._objective.x0 if best is None else best.x
+        return Checkpoint(self._objective.fingerprint, "scipy", x, self._objective.fun(x))

@@ -7,14 +7,16 @@ import numpy as np
 from q2mm_accel.devices import check_batch_size
 from q2mm_accel.errors import NonFiniteError, TopologyError
 from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.kernel.problem import build_problem
+from q2mm_accel.model.arguments import as_tuple
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.numbers import as_tuple
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import predictions
-from q2mm_accel.precision import require
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.parameters.space import parameter_space
+from q2mm_accel.problem.build import build_problem
+from q2mm_accel.problem.checks import check_terms
+from q2mm_accel.problem.layout import plan_stacks
+from q2mm_accel.runtime import exclusive_eigh, require
 
 
 def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: int | None = None) -> list[np.ndarray]:
@@ -43,7 +45,9 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
         return []
     for number, system in enumerate(systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    problem = build_problem(systems, forcefield, tuple(references), batch_size=batch_size)
+    check_terms(systems, forcefield)
+    stacks = plan_stacks([system.molecule.n_atoms for system in systems], batch_size=batch_size)
+    problem = build_problem(systems, parameter_space(forcefield), tuple(references), stacks)
     with exclusive_eigh():
         values = np.array(predictions(problem, forcefield.parameters))
     ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])

@@ -11,7 +11,7 @@ import numpy as np
 
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel.benchmark.cases import alkane
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 
 @cache

@@ -1,6 +1,7 @@
-"""What the kernel computes for single molecules, in the atom order of the molecule."""
+"""What the kernel computes for single molecules, problems with chosen padding, and how often functions are traced."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import jax
 import numpy as np
@@ -8,8 +9,25 @@ import numpy as np
 from q2mm_accel import ForceField, Reference, System
 from q2mm_accel.kernel import hessian as kernel
 from q2mm_accel.kernel.parameters import blocks, expand
-from q2mm_accel.kernel.problem import build_problem
+from q2mm_accel.parameters.space import parameter_space
+from q2mm_accel.problem import layout
+from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.build import build_problem
+from q2mm_accel.problem.checks import check_terms
+from q2mm_accel.problem.layout import Stack, plan_stacks
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
+
+_COUNTED = {"loss", "predictions", "residuals", "jacobian", "hessian_product", "native"}
+traces: Counter[str] = Counter()
+"""How often each of the package's compiled functions was traced, which is how often it was compiled."""
+
+
+def _count(event: str, duration: float, fun_name: str = "", **_) -> None:
+    if event == "/jax/core/compile/jaxpr_trace_duration" and fun_name in _COUNTED:
+        traces[fun_name] += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_count)
 
 
 @dataclass(frozen=True)
@@ -24,16 +42,73 @@ class Evaluation:
 
 @jax.jit
 def _evaluated(problem, vector):
-    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.batches)
+    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.stacks)
     by_kind = blocks(batch, expand(problem, vector))
     functions = (kernel.energies, kernel.gradients, kernel.hessians)
     return tuple(function(batch, by_kind)[0] for function in functions)
 
 
-def problem_of(systems, forcefield: ForceField, references=None, **options):
-    """The arrays of a problem; every energy is a reference unless others are given."""
+def problem_of(systems, forcefield: ForceField, references=None, *, plan=None, fill=0.0, space=None, **options):
+    """The arrays of a problem; every energy is a reference unless others are given.
+
+    Args:
+        systems: the molecules with their terms.
+        forcefield: the force field.
+        references: the references.
+        plan: the systems of each bucket of a single batch; by default that of `plan_stacks`.
+        fill: what padded floating-point entries hold.
+        space: what the vector is; all parameters by default.
+        options: n_devices and batch_size of `plan_stacks`, others of `build_problem`.
+    """
     references = references or [Reference("energy", 0.0, system=number) for number in range(len(systems))]
-    return build_problem(systems, forcefield, references, **options)
+    check_terms(systems, forcefield)
+    sizes = [system.molecule.n_atoms for system in systems]
+    how = {name: options.pop(name) for name in ("n_devices", "batch_size") if name in options}
+    stacks = plan_stacks(sizes, **how) if plan is None else [stack_of(sizes, plan)]
+    space = parameter_space(forcefield) if space is None else space
+    return poisoned(build_problem(systems, space, references, stacks, **options), fill)
+
+
+def stack_of(sizes, plan) -> Stack:
+    """A single batch with the buckets of a plan."""
+    shapes = tuple((layout.quantised(len(members)), max(sizes[member] for member in members)) for members in plan)
+    return Stack(shapes, (tuple(map(tuple, plan)),))
+
+
+def poisoned(problem: Problem, fill) -> Problem:
+    """A problem whose padded floating-point entries hold something else."""
+
+    def filled(leaf, present):
+        if leaf.dtype.kind != "f":
+            return leaf
+        return np.where(present.reshape(present.shape + (1,) * (leaf.ndim - present.ndim)), leaf, fill)
+
+    def of_terms(terms):
+        return jax.tree.map(lambda leaf: filled(leaf, terms.present), terms)
+
+    def of_pairs(pairs):
+        if pairs is None:
+            return None
+        both = pairs.atom_present[..., :, None] & pairs.atom_present[..., None, :]
+        direction = np.moveaxis(filled(np.moveaxis(pairs.direction, -3, -1), both), -1, -3)
+        return replace(pairs, distance=filled(pairs.distance, both), direction=direction)
+
+    def of_bucket(bucket):
+        masses = filled(bucket.inverse_root_masses, bucket.component_present)
+        return replace(bucket, pairs=of_pairs(bucket.pairs), inverse_root_masses=masses)
+
+    def of_rows(rows):
+        return jax.tree.map(lambda leaf: filled(leaf, rows.present), rows)
+
+    stacks = tuple(
+        replace(
+            stack,
+            terms={kind: of_terms(terms) for kind, terms in stack.terms.items()},
+            buckets=tuple(map(of_bucket, stack.buckets)),
+        )
+        for stack in problem.stacks
+    )
+    return replace(problem, stacks=stacks, references=of_rows(problem.references), priors=of_rows(problem.priors))
 
 
 def evaluate_all(systems: list[System], forcefield: ForceField) -> list[Evaluation]:

@@ -19,7 +19,7 @@ from scipy.optimize import minimize
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.io.checkpoint import load_checkpoint
-from q2mm_accel.native import fit
+from q2mm_accel.solvers import fits as fit
 
 N_SIGNALS = 20
 ENDLESS = dict(method="projected-gradient", tol=0.0, gtol=0.0, maxiter=10**9)

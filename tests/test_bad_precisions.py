@@ -12,7 +12,7 @@ from refusals import SYSTEM, assert_refused, forcefield, refusals
 
 from q2mm_accel import FusedObjective, Reference
 from q2mm_accel.errors import OptionError, PrecisionError
-from q2mm_accel.precision import PRECISIONS
+from q2mm_accel.runtime import PRECISIONS
 
 FREQUENCIES = [Reference("frequency", value, 0.001, index=6 + n) for n, value in enumerate((1600.0, 3700.0, 3800.0))]
 

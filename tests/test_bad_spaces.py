@@ -8,7 +8,7 @@ from refusals import assert_refused, refusals
 from q2mm_accel import FusedObjective, Tie
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.model.space import parameter_space
+from q2mm_accel.parameters.space import parameter_space
 
 PROBLEM = load_problem("ch3f")
 CF, RF, CH, RH = "bond C-F k", "bond C-F r0", "bond C-H k", "bond C-H r0"

@@ -15,11 +15,11 @@ from refusals import SYSTEM, assert_refused, forcefield
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel.benchmark.cases import alkane
 from q2mm_accel.errors import OptionError
-from q2mm_accel.kernel import layout
-from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
-from q2mm_accel.model.typing import perceive
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.problem import layout
+from q2mm_accel.runtime import exclusive_eigh
 
 originals = cache(systems_with_all_terms)
 
@@ -38,7 +38,7 @@ def assert_regrouped(found, expected, tolerance=tolerances.REGROUP_GRADIENT):
 
 def turns(objective):
     """Number of batches of each stack."""
-    return [len(stack.read) for stack in objective.problem.batches]
+    return [len(stack.read) for stack in objective.problem.stacks]
 
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, [5]), (3, [2]), (100, [1])])
@@ -72,7 +72,7 @@ def test_stacks_of_several_sizes_follow_each_other(monkeypatch):
     expected = evaluated(chosen, field, references)
     monkeypatch.setattr(layout, "COMPILE_SECONDS", 0.0)
     problem = problem_of(chosen, field, references, batch_size=1)
-    assert [len(stack.read) for stack in problem.batches] == [1, 2]
+    assert [len(stack.read) for stack in problem.stacks] == [1, 2]
     for found, other in zip(evaluated(chosen, field, references, batch_size=1), expected, strict=True):
         assert_regrouped(found, other)
 
@@ -99,7 +99,7 @@ def test_what_padded_entries_of_batches_hold_changes_no_bit(fill):
     chosen = [systems[number] for number in (0, 1, 4)]
     options = {"references": list(references_of_all_kinds(chosen)), "batch_size": 1, "n_devices": 2}
     clean, poisoned = (problem_of(chosen, field, fill=each, **options) for each in (0, fill))
-    assert len(clean.batches[0].read) == 4, "one batch has no molecule"
+    assert len(clean.stacks[0].read) == 4, "one batch has no molecule"
     with exclusive_eigh():
         expected, found = (jax.tree.leaves(everything(problem, field.parameters)) for problem in (clean, poisoned))
     for one, other in zip(found, expected, strict=True):
@@ -153,5 +153,5 @@ def test_one_large_molecule_does_not_pad_the_small_ones_of_a_set_in_batches():
         references.add_energy(1.0, system=number)
         references.add_frequencies([1000.0], [20], system=number)
     objective = FusedObjective(systems, field, references, batch_size=4)
-    shapes = {bucket.component_present.shape for stack in objective.problem.batches for bucket in stack.buckets}
+    shapes = {bucket.component_present.shape for stack in objective.problem.stacks for bucket in stack.buckets}
     assert shapes == {(1, 1, 600), (3, 3, 24)}

@@ -11,9 +11,10 @@ from helpers import problem_of
 from q2mm_accel import frequencies
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import UnmatchedTermWarning
-from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.layout import COMPILE_SECONDS, EIGH_SECONDS, EVALUATIONS, plan_buckets, quantised
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.model.references import Reference, ReferenceData
+from q2mm_accel.problem import layout
+from q2mm_accel.problem.layout import COMPILE_SECONDS, EIGH_SECONDS, EVALUATIONS, plan_buckets, quantised
 
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
 
@@ -85,8 +86,7 @@ def test_the_choice_of_buckets_changes_nothing(small, plan):
 @pytest.mark.parametrize("extra", [0, 1, 9])
 def test_the_amount_of_padding_changes_nothing(small, extra, monkeypatch):
     expected = evaluate(small)
-    for module in ("batching", "layout", "lookup", "problem"):
-        monkeypatch.setattr(f"q2mm_accel.kernel.{module}.quantised", lambda count: count + extra)
+    monkeypatch.setattr(layout, "quantised", lambda count: count + extra)
     assert_same(evaluate(small), expected)
 
 
@@ -94,8 +94,7 @@ def test_empty_molecule_slots_contribute_exactly_nothing(small, monkeypatch):
     systems, forcefield, references = small
     own = [reference for reference in references if reference.system == 0 and reference.kind == "frequency"]
     expected = value_and_gradient(problem_of(systems[:1], forcefield, own), forcefield.parameters)
-    for module in ("batching", "layout", "lookup", "problem"):
-        monkeypatch.setattr(f"q2mm_accel.kernel.{module}.quantised", lambda count: count + 3)
+    monkeypatch.setattr(layout, "quantised", lambda count: count + 3)
     result = value_and_gradient(problem_of(systems[:1], forcefield, own, fill=np.nan), forcefield.parameters)
     assert_same((float(result[0]), np.asarray(result[1])), (float(expected[0]), np.asarray(expected[1])))
     assert np.all(np.isfinite(result[1]))

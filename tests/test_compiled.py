@@ -2,11 +2,11 @@
 
 import jax
 from alkane_sets import alkanes, run
+from helpers import traces
 from refusals import assert_refused
 
 from q2mm_accel.errors import OutputError
-from q2mm_accel.objective import traces
-from q2mm_accel.precision import keep_compiled
+from q2mm_accel.runtime import keep_compiled
 
 
 def compilations(caplog):
@@ -30,7 +30,7 @@ KEPT = """
 import sys
 import jax
 from alkane_sets import alkanes
-from q2mm_accel.precision import keep_compiled
+from q2mm_accel.runtime import keep_compiled
 
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name.rsplit("/", 1)[-1]))
@@ -51,7 +51,7 @@ def test_another_process_takes_compiled_programs_from_the_folder(tmp_path):
 
 
 def test_folders_may_be_the_users_own_or_relative(tmp_path):
-    code = "from q2mm_accel.precision import keep_compiled; print(keep_compiled('~/kept'), keep_compiled())"
+    code = "from q2mm_accel.runtime import keep_compiled; print(keep_compiled('~/kept'), keep_compiled())"
     found = run(f"import os; os.chdir({str(tmp_path)!r}); {code}", Q2MM_ACCEL_CACHE="cache", HOME=str(tmp_path / "home"))
     assert found.stdout.split() == [str(tmp_path / "home" / "kept"), str(tmp_path / "cache" / "compiled")], found.stderr
 
@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_made_is_refused_and_nothing_is_switched_on(tmp_
 
 
 def test_programs_are_kept_in_the_cache_folder_unless_another_is_given(tmp_path):
-    code = "from q2mm_accel.precision import keep_compiled; print(keep_compiled(), keep_compiled('other'))"
+    code = "from q2mm_accel.runtime import keep_compiled; print(keep_compiled(), keep_compiled('other'))"
     found = run(f"import os; os.chdir({str(tmp_path)!r}); {code}", Q2MM_ACCEL_CACHE=str(tmp_path / "cache"))
     assert found.stdout.split() == [str(tmp_path / "cache" / "compiled"), str(tmp_path / "other")], found.stderr
     assert (tmp_path / "cache" / "compiled").is_dir() and (tmp_path / "other").is_dir()

@@ -15,7 +15,7 @@ from q2mm_accel import objective as programs
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning"),

@@ -18,9 +18,9 @@ from oracles.formulas import bond_angle, mp, mpf, term_energy
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearAngleWarning, TopologyError
-from q2mm_accel.kernel.coordinates import NEARLY_LINEAR, angle_pieces
-from q2mm_accel.model.perception import angles
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.topology import angles
+from q2mm_accel.problem.internal import NEARLY_LINEAR, angle_pieces
 
 ROUNDING = 2.220446049250313e-16
 SUPPLEMENTS = np.sort(

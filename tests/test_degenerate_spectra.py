@@ -18,10 +18,10 @@ from oracles.cases import ammonia, at, benzene, methane, rotation
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.spectrum import SMALLEST_FREQUENCY
 from q2mm_accel.model.forcefield import BLOCKS
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 ROUNDING = 2.220446049250313e-16

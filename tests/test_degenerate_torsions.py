@@ -17,7 +17,7 @@ from oracles.draws import chain
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.errors import TopologyError
-from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel import loss as kernel
 
 
 def torsion_systems(dihedrals, inner=(109.0, 115.0)):
@@ -116,8 +116,8 @@ def test_padded_terms_and_pairs_without_any_distance_leave_no_trace():
         for fill in (0.0, 1e30, np.nan)
     ]
     problem = problem_of(systems, forcefield, references, plan=plan, fill=0.0)
-    assert any(not np.all(terms.present) for terms in problem.batches[0].terms.values()), "no term is padded"
-    assert any(np.any((bucket.pairs.distance == 0.0) & ~bucket.pairs.present) for bucket in problem.batches[0].buckets)
+    assert any(not np.all(terms.present) for terms in problem.stacks[0].terms.values()), "no term is padded"
+    assert any(np.any((bucket.pairs.distance == 0.0) & ~bucket.pairs.present) for bucket in problem.stacks[0].buckets)
     assert np.isfinite(results[0][0])
     for loss, gradient in results[1:]:
         assert float(loss) == float(results[0][0])

@@ -18,7 +18,8 @@ from oracles.cases import references_of_all_kinds, systems_with_all_terms
 
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import hessian, parameters, potentials, residuals, spectrum
+from q2mm_accel.kernel import hessian, parameters, potentials, spectrum
+from q2mm_accel.kernel import loss as residuals
 
 # two molecules have not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -116,7 +117,7 @@ def spectra(problem, forcefield):
 def of_scaled_parameters(*functions, blocks):
     """Functions of the batch with blocks, or of the problem with a vector of parameters, as one of the scaled vector."""
     problem, x, scale = case()
-    batch = jax.tree.map(lambda leaf: leaf[0], problem.batches[0])
+    batch = jax.tree.map(lambda leaf: leaf[0], problem.stacks[0])
 
     def together(vector):
         if not blocks:

@@ -20,7 +20,7 @@ from oracles.draws import DRAW, DRAWS
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, ReferenceData, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import UnmatchedTermWarning
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 # a single molecule has not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")

@@ -9,10 +9,10 @@ from oracles.cases import references_of_all_kinds, systems_with_all_terms
 
 from q2mm_accel import FusedObjective
 from q2mm_accel import objective as programs
-from q2mm_accel.native import fit
-from q2mm_accel.native.methods import METHODS
-from q2mm_accel.native.options import Options
-from q2mm_accel.native.solve import _fits
+from q2mm_accel.solvers import fits as fit
+from q2mm_accel.solvers.methods import METHODS
+from q2mm_accel.solvers.native import _fits
+from q2mm_accel.solvers.options import Options
 
 # some types of the set do not occur in the molecules chosen
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -59,7 +59,7 @@ def test_the_pure_loss_inside_another_program_can_run_on_a_gpu(precision):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_native_method_can_run_on_a_gpu(method):
     objective = every_kind("float32")
-    fits = _fits(objective, method, objective.x0, objective.bounds, Options(n_starts=3))
+    fits = _fits(objective.inputs, method, objective.x0, objective.bounds, Options(n_starts=3))
     arguments = (None, method, fits.memory, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
     promotion, ranks = fit._relaxed()
     with promotion, ranks:

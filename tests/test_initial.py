@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import HessianError, ParameterError, TopologyError
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.initial import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.system import System
-from q2mm_accel.model.typing import perceive
 from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_KCALMOL
 from tests.tolerances import CLOSED_FORM
 

@@ -12,8 +12,8 @@ from q2mm.models.seminario import estimate_force_constants as q2mm_estimate
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 
 MINIMA = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "hcn", "h2o2", "c2h2")

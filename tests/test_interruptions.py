@@ -13,7 +13,7 @@ import pytest
 from interrupted_fits import ENDLESS, N_SIGNALS, build
 
 from q2mm_accel.io.checkpoint import load_checkpoint
-from q2mm_accel.native.lane import Status
+from q2mm_accel.solvers.lane import Status
 
 SCRIPT = Path(__file__).with_name("interrupted_fits.py")
 ROUTES = ("native", "scipy")

@@ -79,7 +79,7 @@ def test_molecules_that_differ_in_their_types_only_do_not_mix():
     references = references_of_all_kinds([system], energies=False)
     alone = [objective_of([each], wider, references) for each in (system, other)]
     both = objective_of([system, other], wider, [*references, *moved_references(references, [1])])
-    assert len(both.problem.batches[0].buckets) == 1
+    assert len(both.problem.stacks[0].buckets) == 1
     x, first_types = wider.parameters, slice(0, 2 * len(rows))
     second_types = slice(2 * len(rows), 4 * len(rows))
     assert_regrouped(both.fun(x), sum(each.fun(x) for each in alone))

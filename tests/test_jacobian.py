@@ -12,10 +12,11 @@ from oracles.cases import FORMS, references_of_all_kinds, systems_with_all_terms
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Prior, Reference, ReferenceData, System, Tie
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.problem import layout
+from q2mm_accel.problem.internal import NEARLY_LINEAR
+from q2mm_accel.runtime import exclusive_eigh
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 # some types of the set do not occur in every case
@@ -114,12 +115,12 @@ def test_buckets_that_need_different_outputs_or_have_no_pairs_agree_with_forward
     chosen = [reference for reference in references if reference.kind in wanted[reference.system]]
     systems = [replace(systems[0], vdw_pairs=()), *systems[1:]]
     problem = problem_of(systems, forcefield, chosen, plan=[[0], [1], [2]])
-    assert [bucket.outputs for bucket in problem.batches[0].buckets] == [
+    assert [bucket.outputs for bucket in problem.stacks[0].buckets] == [
         ("energy", "eigenvalues"),
         ("hessian",),
         ("eigenvalues",),
     ]
-    assert [bucket.pairs is None for bucket in problem.batches[0].buckets] == [True, False, False]
+    assert [bucket.pairs is None for bucket in problem.stacks[0].buckets] == [True, False, False]
     assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
 
 
@@ -130,11 +131,10 @@ def test_the_gradient_of_the_loss_is_twice_the_residuals_times_the_jacobian():
 
 
 def test_what_padded_entries_hold_changes_no_bit(monkeypatch):
-    for module in ("batching", "layout", "lookup", "problem"):
-        monkeypatch.setattr(f"q2mm_accel.kernel.{module}.quantised", lambda count: count + 1)
+    monkeypatch.setattr(layout, "quantised", lambda count: count + 1)
     systems, forcefield, references = case("mm3")
     problems = [problem_of(systems, forcefield, references, plan=PLAN, fill=fill) for fill in (0.0, 1e30, np.nan, -np.inf)]
-    assert not any(np.all(terms.present) for terms in problems[0].batches[0].terms.values())
+    assert not any(np.all(terms.present) for terms in problems[0].stacks[0].terms.values())
     clean, *poisoned = [run(structured, problem, forcefield.parameters) for problem in problems]
     real = slice(len(references))
     assert_agree([each[real] for each in clean], [each[real] for each in by_structure("mm3")])
@@ -182,7 +182,7 @@ def data_set():
 
 def test_frequencies_of_a_data_set_agree_with_finite_differences():
     problem, x = data_set()
-    angles = problem.batches[0].terms["angle"]
+    angles = problem.stacks[0].terms["angle"]
     assert np.any(np.asarray(angles.coordinate)[np.asarray(angles.present)] < NEARLY_LINEAR), "a linear angle is among them"
     found, step = run(structured, problem, x)[1], 1e-4
     for column, unit in enumerate(np.eye(len(x))):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from q2mm_accel.kernel import layout
+from q2mm_accel.problem import layout
 
 
 def stacks_of(seed):

@@ -7,13 +7,13 @@ import jax
 import pytest
 import tolerances
 from alkane_sets import alkanes, run
+from helpers import traces
 from refusals import assert_refused
 
 from q2mm_accel import memory
 from q2mm_accel import objective as compiled
 from q2mm_accel.errors import DeviceMemoryError
 from q2mm_accel.memory import estimate
-from q2mm_accel.objective import traces
 
 # ethane has fewer types than longer alkanes; nothing is compared with references here
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")

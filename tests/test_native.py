@@ -12,8 +12,8 @@ from scipy.optimize import Bounds
 from q2mm_accel import FusedObjective, Prior, ReferenceData, Tie
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.native.lane import SENTENCES, Status
-from q2mm_accel.native.methods import METHODS
+from q2mm_accel.solvers.lane import SENTENCES, Status
+from q2mm_accel.solvers.methods import METHODS
 
 MONOTONE = [method for method in METHODS if method != "projected-gradient"]
 FIELDS = {"x", "fun", "jac", "success", "status", "message", "nit", "nfev", "njev", "history", "method"}

@@ -16,11 +16,12 @@ from q2mm_accel import FusedObjective, ReferenceData, register_form
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import NonFiniteError, SolverError
 from q2mm_accel.kernel.potentials import harmonic
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.typing import perceive
-from q2mm_accel.native import fit, loop
-from q2mm_accel.native.lane import Status
-from q2mm_accel.native.methods import METHODS, jaxopt
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
+from q2mm_accel.solvers import fits as fit
+from q2mm_accel.solvers import loop
+from q2mm_accel.solvers.lane import Status
+from q2mm_accel.solvers.methods import METHODS, jaxopt
 
 each_method = pytest.mark.parametrize("method", METHODS)
 
@@ -51,7 +52,7 @@ def compiled_apart(program, module, **functions):
 
 
 def new_program():
-    return jax.jit(lambda *arguments: fit._over_starts(*arguments), static_argnums=(0, 1, 2))
+    return jax.jit(lambda *arguments: fit.native(*arguments), static_argnums=(0, 1, 2))
 
 
 # ---- faults of the evaluation: gtol and tol tell which and where. They are arguments of the loop: one program for all.

@@ -4,15 +4,15 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import traces
 from refusals import SYSTEM, assert_refused, forcefield, refusals
 
 from q2mm_accel import FusedObjective, ReferenceData, Tie
 from q2mm_accel.errors import CheckpointError, MissingPackageError, OptionError, OutputError, ParameterError
 from q2mm_accel.io import checkpoint
 from q2mm_accel.io.checkpoint import Checkpoint, save_checkpoint
-from q2mm_accel.native.methods import METHODS
-from q2mm_accel.native.options import Options
-from q2mm_accel.objective import traces
+from q2mm_accel.solvers.methods import METHODS
+from q2mm_accel.solvers.options import Options
 
 CK, R0 = "bond 0 k", "bond 0 r0"
 UNLIMITED = [(None, None)] * 4

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import rich
 import tolerances
+from helpers import traces
 from native_fits import FAST, OTHER_BOUNDS, PROBLEM, Broken, Stop, assert_same, build
 from scipy.optimize import OptimizeResult, minimize
 
 from q2mm_accel.io.checkpoint import load_checkpoint
-from q2mm_accel.native import fit, solve, watch
-from q2mm_accel.native.lane import Status
-from q2mm_accel.native.methods import METHODS
-from q2mm_accel.objective import traces
+from q2mm_accel.solvers import fits as fit
+from q2mm_accel.solvers import native as solve
+from q2mm_accel.solvers import watch
+from q2mm_accel.solvers.lane import Status
+from q2mm_accel.solvers.methods import METHODS
 
 every_method = pytest.mark.parametrize("method", METHODS)
 one_or_many = pytest.mark.parametrize("n_starts", [1, 5])

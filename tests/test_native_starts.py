@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tolerances
+from helpers import traces
 from native_problems import assert_same, by_frequencies, ch3f, projected_gradient, scipy_minimum
 from refusals import assert_refused
 
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import OptionError
-from q2mm_accel.native.lane import Status
-from q2mm_accel.native.methods import METHODS
-from q2mm_accel.objective import traces
+from q2mm_accel.solvers.lane import Status
+from q2mm_accel.solvers.methods import METHODS
 
 N = 20
 TIGHT = {"tol": 1e-12, "gtol": 1e-8}

@@ -13,7 +13,7 @@ from q2mm_accel import FusedObjective, ReferenceData, frequencies
 from q2mm_accel import objective as fitting
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import NonFiniteError
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 CARBON, HYDROGEN, TORSION = "vdw C epsilon", "vdw H epsilon", "torsion H-C-O-H n=1 k"
 

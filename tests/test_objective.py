@@ -7,16 +7,17 @@ import jax
 import numpy as np
 import pytest
 import tolerances
+from helpers import traces
 from scipy import optimize
 
-from q2mm_accel import FusedObjective, frequencies, objective
+from q2mm_accel import FusedObjective, frequencies
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError, PrecisionError, UnusedParameterWarning
-from q2mm_accel.kernel.residuals import loss
-from q2mm_accel.model.initial import estimate_force_constants
+from q2mm_accel.kernel.loss import loss
+from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
 
 METHODS = ("BFGS", "CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "Newton-CG")
 
@@ -218,10 +219,10 @@ def test_a_batch_gives_the_same_losses_one_by_one(ch3f):
 def test_batches_of_similar_size_share_a_program(ch3f):
     points = np.stack([ch3f.x0] * 36)
     ch3f.fun_batch(points[:33])
-    count = sum(objective.traces.values())
+    count = sum(traces.values())
     for size in (34, 35, 36):
         np.testing.assert_allclose(ch3f.fun_batch(points[:size]), ch3f.fun(ch3f.x0), rtol=tolerances.BATCH)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 def test_a_batch_larger_than_memory_allows_is_cut(ch3f, monkeypatch):
@@ -321,13 +322,13 @@ def test_the_best_point_survives_an_error(ch3f):
 def test_new_parameters_never_recompile_and_few_programs_are_compiled():
     problem = load_problem("small")
     fitted = FusedObjective(problem.systems, problem.forcefield, problem.references)
-    before = dict(objective.traces)
+    before = dict(traces)
     fitted.fun(fitted.x0)
-    assert objective.traces["loss"] - before.get("loss", 0) <= 1
-    count = sum(objective.traces.values())
+    assert traces["loss"] - before.get("loss", 0) <= 1
+    count = sum(traces.values())
     for point in fitted.x0 * (1.0 + 1e-4 * np.random.default_rng(0).standard_normal((1000, len(fitted.x0)))):
         fitted.fun(point)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 def test_a_molecule_that_fits_its_bucket_does_not_recompile():
@@ -342,10 +343,10 @@ def test_a_molecule_that_fits_its_bucket_does_not_recompile():
 
     fewer = build(33)
     fewer.fun(fewer.x0)
-    count = sum(objective.traces.values())
+    count = sum(traces.values())
     more = build(34)
     assert more.fun(more.x0) == pytest.approx(fewer.fun(fewer.x0) * 34 / 33, rel=tolerances.BATCH)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 def test_frequencies_are_those_that_the_objective_predicts(ch3f):

@@ -11,7 +11,7 @@ from oracles.openmm_engine import KINDS, OpenMMEngine
 
 from q2mm_accel import ForceField, Molecule, System
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 # with kinds of terms switched off, their parameters are unused on purpose
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import shortest_path
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
-from q2mm_accel.model import perception
+from q2mm_accel.model import topology as perception
 from q2mm_accel.model.molecule import Molecule
 from tests.tolerances import CLOSED_FORM
 

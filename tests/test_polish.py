@@ -9,8 +9,8 @@ from native_fits import Stop
 from native_problems import assert_same, ch3f, scipy_minimum
 
 from q2mm_accel.io.checkpoint import load_checkpoint
-from q2mm_accel.native.lane import Status
-from q2mm_accel.native.methods import METHODS
+from q2mm_accel.solvers.lane import Status
+from q2mm_accel.solvers.methods import METHODS
 
 TIGHT = {"tol": 1e-12}
 FAST = "levenberg-marquardt"

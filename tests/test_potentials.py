@@ -14,8 +14,8 @@ from q2mm_accel import ForceField, FusedObjective, Molecule, ReferenceData, Syst
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormError
 from q2mm_accel.kernel import potentials
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
 
 DEPTH = 110.0
 """[kcal/mol]"""

@@ -11,11 +11,11 @@ from oracles.cases import references_of_all_kinds, systems_with_all_terms
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel import objective as compiled
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import residuals as kernel
-from q2mm_accel.kernel.cast import in_precision
-from q2mm_accel.kernel.problem import build_problem
-from q2mm_accel.precision import PRECISIONS
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.parameters.space import parameter_space
+from q2mm_accel.problem.build import build_problem
+from q2mm_accel.problem.precision import in_precision
+from q2mm_accel.runtime import PRECISIONS, exclusive_eigh
 
 # Rh-enamide has no term for some of its parameters
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -43,7 +43,7 @@ def spectra(problem, precision):
     references = ReferenceData()
     for number, system in enumerate(problem.systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    arrays = in_precision(build_problem(problem.systems, problem.forcefield, tuple(references)), precision)
+    arrays = in_precision(build_problem(problem.systems, parameter_space(problem.forcefield), tuple(references)), precision)
     with exclusive_eigh():
         found = [np.array(compiled.predictions(arrays, x), dtype=np.float64) for x in points(problem.forcefield)]
     return np.array(found)[:, : len(references)]
@@ -105,7 +105,7 @@ def test_everything_that_comes_out_is_float64(precision):
 )
 def test_compiled_functions_compute_in_the_precision_asked_for(precision, assembly, after):
     objective = every_kind(precision)
-    floats = {leaf.dtype for leaf in jax.tree.leaves(objective.problem.batches) if leaf.dtype.kind == "f"}
+    floats = {leaf.dtype for leaf in jax.tree.leaves(objective.problem.stacks) if leaf.dtype.kind == "f"}
     assert floats == {np.dtype(assembly), np.dtype(after)}
     for function in (kernel.predictions, kernel.residuals, kernel.loss, jax.grad(kernel.loss, argnums=1)):
         found = jax.eval_shape(function, objective.problem, objective.x0.astype(after))

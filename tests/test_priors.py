@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tolerances
+from helpers import traces
 from refusals import LABELS, START, SYSTEM, assert_refused, forcefield, refusals
 from scipy.optimize import minimize
 
-from q2mm_accel import FusedObjective, Prior, ReferenceData, Tie, objective
+from q2mm_accel import FusedObjective, Prior, ReferenceData, Tie
 from q2mm_accel.errors import OptionError, ParameterError
 
 PRIORS = (
@@ -108,12 +109,12 @@ def test_a_narrow_prior_holds_its_parameter(plain):
 
 def test_other_widths_and_centers_do_not_compile_again(known, x):
     known.fun(x)
-    count = sum(objective.traces.values())
+    count = sum(traces.values())
     other = build(priors=[Prior(p.parameters, 2.0 * p.width, None if p.center is None else p.center + 1.0) for p in PRIORS])
     assert other.fun(x) != known.fun(x)
     regularized = build(priors=PRIORS[:1], l2=0.4)  # as many rows
     assert regularized.fun(x) != known.fun(x)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 BAD_PRIORS = {

@@ -8,7 +8,7 @@ import pytest
 import tolerances
 
 from q2mm_accel.kernel.refine import refined
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.runtime import exclusive_eigh
 
 SIZE = 90
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from q2mm_accel import folders, frequencies
+from q2mm_accel import frequencies, runtime
 from q2mm_accel.datasets import archive, rh_enamide
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.errors import DatasetError, MissingPackageError, VersionError
@@ -214,7 +214,7 @@ def test_the_cache_is_where_the_platform_keeps_such_things(monkeypatch, variable
     for name in ("Q2MM_ACCEL_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/home/u")
-    monkeypatch.setattr(folders.sys, "platform", platform)
+    monkeypatch.setattr(runtime.sys, "platform", platform)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert str(folders.cache_folder()) == expected
+    assert str(runtime.cache_folder()) == expected

@@ -7,15 +7,15 @@ import mpmath
 import numpy as np
 import pytest
 import tolerances
-from helpers import problem_of
+from helpers import problem_of, traces
 from refusals import SYSTEM, assert_refused, forcefield, refusals
 from scipy.optimize import least_squares
 
-from q2mm_accel import FusedObjective, Reference, ReferenceData, objective
+from q2mm_accel import FusedObjective, Reference, ReferenceData
 from q2mm_accel.errors import OptionError
-from q2mm_accel.kernel import residuals as kernel
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.robust import LOSSES, shaped
-from q2mm_accel.model.priors import NO_ROWS, Prior, prior_rows
+from q2mm_accel.parameters.priors import NO_ROWS, Prior, prior_rows
 
 KINDS = ("energy", "frequency", "hessian_element")
 
@@ -140,12 +140,12 @@ def test_f_scale_weights_and_tolerances_do_not_compile_again(robust):
     fitted, loss = robust
     fitted.fun(fitted.x0)
     fitted.residuals(fitted.x0)
-    count = sum(objective.traces.values())
+    count = sum(traces.values())
     for options in ({"f_scale": 0.3}, {"balance": "count"}, {"balance": dict.fromkeys(KINDS, 2.0), "f_scale": 7.0}):
         other = build(**{"loss": loss, "f_scale": 0.05} | options)
         assert other.fun(other.x0) != fitted.fun(fitted.x0)
         assert other.fun(other.x0) == pytest.approx(np.sum(other.residuals(other.x0) ** 2), rel=tolerances.REGROUP)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 def sums_by_kind(fitted):

@@ -11,7 +11,7 @@ import pytest
 import tolerances
 
 from q2mm_accel.errors import PrecisionError, VersionError
-from q2mm_accel.precision import KNOWN_BAD_JAXLIB, check_jaxlib, require
+from q2mm_accel.runtime import KNOWN_BAD_JAXLIB, check_jaxlib, require
 
 BUILD = """
 from q2mm_accel import FusedObjective
@@ -26,12 +26,12 @@ import numpy as np
 from pathlib import Path
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import layout
+from q2mm_accel.problem import layout
 
 layout.plan_buckets = lambda *_: [[1, 5, 6, 7], [0, 4], [2, 3]]
 problem = load_problem("small")
 objective = FusedObjective(problem.systems, problem.forcefield, problem.references, devices=DEVICES)
-assert len(objective.problem.batches[0].buckets) == 3
+assert len(objective.problem.stacks[0].buckets) == 3
 steps = 1e-4 * np.random.default_rng(0).standard_normal((10000, len(objective.x0)))
 resident = []
 for number, step in enumerate(steps):

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tolerances
+from helpers import traces
 from refusals import assert_refused
 from scipy.optimize import Bounds, minimize
 
-from q2mm_accel import ForceField, FusedObjective, Reference, System, Tie, objective
+from q2mm_accel import ForceField, FusedObjective, Reference, System, Tie
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import BoundsWarning, ParameterError, UnusedParameterWarning
 from q2mm_accel.kernel.parameters import expand
-from q2mm_accel.model.space import parameter_space
+from q2mm_accel.parameters.space import parameter_space
 
 CF, RF, CH, RH = "bond C-F k", "bond C-F r0", "bond C-H k", "bond C-H r0"
 FCH, FCH0, HCH, HCH0 = "angle F-C-H k", "angle F-C-H theta0", "angle H-C-H k", "angle H-C-H theta0"
@@ -201,7 +202,7 @@ def test_only_free_parameters_without_effect_are_warned_of():
 
 def test_other_frozen_values_factors_and_scales_do_not_compile_again(tied, problem):
     tied.fun_and_jac(tied.x0)
-    count = sum(objective.traces.values())
+    count = sum(traces.values())
     ties = (Tie(HCH, {FCH: 0.6}, 21.0), Tie.ratio(CF, HCH, 4.1), Tie.total(HCH0, FCH0, CH, constant=505.0))
     moved = problem.forcefield.with_parameters(1.001 * problem.forcefield.parameters)
     with pytest.warns(BoundsWarning):
@@ -214,7 +215,7 @@ def test_other_frozen_values_factors_and_scales_do_not_compile_again(tied, probl
             x0=[290.0, 60.0, 108.0],
         )
     assert other.fun(other.x0) != tied.fun(tied.x0)
-    assert sum(objective.traces.values()) == count
+    assert sum(traces.values()) == count
 
 
 def test_what_a_frozen_parameter_is_does_not_depend_on_the_vector(tied, problem):

@@ -8,10 +8,10 @@ import pytest
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnmatchedTermWarning
-from q2mm_accel.model import perception
+from q2mm_accel.model import topology as perception
 from q2mm_accel.model.forcefield import DEFAULT_BOUNDS
 from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.typing import START_ANGLE, START_BOND, UFF, perceive
+from q2mm_accel.model.perceive import START_ANGLE, START_BOND, UFF, perceive
 from tests.tolerances import CLOSED_FORM
 
 BENT_MOLECULES = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "h2o2")

@@ -10,8 +10,8 @@ from helpers import evaluate
 
 from q2mm_accel import ForceField, Molecule, System, frequencies, units
 from q2mm_accel.datasets import SMALL, load_molecule, published_frequencies
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.seminario import estimate_force_constants
 
 PUBLISHED = 1e-3
 """[cm⁻¹] PySCF takes the constants of CODATA 2014, which make its frequencies 2e-8 larger. Expected 8e-5."""

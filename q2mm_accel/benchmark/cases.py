@@ -7,8 +7,8 @@ import numpy as np
 from q2mm_accel.datasets.problems import FitProblem, load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
-from q2mm_accel.model.typing import perceive
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.spectra import frequencies
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from q2mm_accel.benchmark.timing import interleaved
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.runtime import exclusive_eigh
 
 SIZES = (15, 60, 186)
 """Cartesian components of molecules with 5, 20 and 62 atoms."""

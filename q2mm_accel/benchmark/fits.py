@@ -15,8 +15,8 @@ from scipy.optimize import Bounds, OptimizeResult, least_squares, minimize
 
 from q2mm_accel.benchmark.cases import NATIVE_METHODS
 from q2mm_accel.datasets.problems import FREQUENCY_WEIGHT, FitProblem, load_problem
-from q2mm_accel.model.selection import selected
 from q2mm_accel.objective import FusedObjective
+from q2mm_accel.parameters.selection import selected
 
 _POINTS = 300
 """Most points that are kept of a fit."""

@@ -34,7 +34,7 @@ def measure(name: str, form: str, rounds: int) -> dict:
         "form": form,
         "parameters": len(plain.x0),
         "first_fun_and_jac_s": first_call(lambda: plain.fun_and_jac(plain.x0)),
-        "import_s": first_call(lambda: import_module("q2mm_accel.native.solve")),
+        "import_s": first_call(lambda: import_module("q2mm_accel.solvers.native")),
         "compile_s": {method: first_call(partial(plain.solve_native, method, maxiter=0)) for method in NATIVE_METHODS},
     }
     runs = max(3, rounds // _POINTS)

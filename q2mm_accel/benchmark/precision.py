@@ -14,13 +14,13 @@ from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
-from q2mm_accel.kernel.arrays import Problem
-from q2mm_accel.kernel.cast import in_precision
-from q2mm_accel.kernel.problem import build_problem
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.objective import FusedObjective, predictions
-from q2mm_accel.precision import PRECISIONS
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.parameters.space import parameter_space
+from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.build import build_problem
+from q2mm_accel.problem.precision import in_precision
+from q2mm_accel.runtime import PRECISIONS, exclusive_eigh
 
 PARTS = ("accuracy", "polish", "eigh")
 PEERS = "jax.hessian in float32"
@@ -123,7 +123,7 @@ def _all_modes(objective: FusedObjective) -> Problem:
     references = ReferenceData()
     for number, system in enumerate(objective.systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    return build_problem(objective.systems, objective.space.forcefield, tuple(references))
+    return build_problem(objective.systems, parameter_space(objective.space.forcefield), tuple(references))
 
 
 def _evaluation(objective: FusedObjective, modes: Problem, x: np.ndarray) -> Evaluation:

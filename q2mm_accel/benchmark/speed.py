@@ -20,7 +20,7 @@ from q2mm_accel.kernel.observables import mechanics
 from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.spectrum import mass_weighted
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.threads import exclusive_eigh
+from q2mm_accel.runtime import exclusive_eigh
 
 
 def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
@@ -67,7 +67,7 @@ def measure(name: str, form: str, rounds: int, with_baseline: bool) -> dict:
 def _floor(objective: FusedObjective) -> dict[str, Callable]:
     """`eigh` of the matrices that the objective diagonalizes, done by NumPy, SciPy and JAX."""
     problem = objective.problem
-    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.batches)
+    (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.stacks)
 
     def matrices(vector):
         _, found = mechanics(batch, expand(problem, vector))

@@ -9,9 +9,9 @@ from scipy.optimize import OptimizeResult, minimize
 
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.timing import first_call
-from q2mm_accel.native.lane import Status
-from q2mm_accel.native.starts import draw_starts
 from q2mm_accel.objective import FusedObjective
+from q2mm_accel.solvers.lane import Status
+from q2mm_accel.solvers.starts import draw_starts
 
 EQUAL = 1e-6
 """Relative difference up to which two losses count as equal."""

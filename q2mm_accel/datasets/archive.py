@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from q2mm_accel.errors import DatasetError
-from q2mm_accel.folders import cache_folder
+from q2mm_accel.runtime import cache_folder
 
 REQUIREMENT = "q2mm==5.0.0a2"
 ARCHIVE = "q2mm-5.0.0a2.tar.gz"

@@ -7,11 +7,11 @@ from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.datasets.small import SMALL, load_molecule
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.initial import estimate_force_constants
 from q2mm_accel.model.matching import match_frequencies
+from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
+from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import System
-from q2mm_accel.model.typing import perceive
 from q2mm_accel.spectra import frequencies
 
 TRANSITION_STATES = {"sn2_ts"}

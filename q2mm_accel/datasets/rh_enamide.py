@@ -25,10 +25,10 @@ from q2mm_accel.interop.q2mm_model import (
     terms_from_q2mm,
 )
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.initial import estimate_force_constants
-from q2mm_accel.model.perception import neighbours
+from q2mm_accel.model.perceive import type_means
+from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import System
-from q2mm_accel.model.typing import type_means
+from q2mm_accel.model.topology import neighbours
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 
 READER_VERSION = "5.0.0a2"

@@ -10,9 +10,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Batch, Bucket, Pairs, Terms
-from q2mm_accel.kernel.coordinates import NEARLY_LINEAR
 from q2mm_accel.kernel.potentials import Form, form_named
+from q2mm_accel.problem.arrays import Batch, Bucket, Pairs, Terms
+from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.units import DEGREE
 
 _GAUSS_NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))

@@ -9,9 +9,9 @@ squares are computed once for all parameters, then summed over the terms of each
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Batch, Bucket, Terms
 from q2mm_accel.kernel.hessian import pair_blocks
 from q2mm_accel.kernel.slopes import Changes, joined, types_of_atoms
+from q2mm_accel.problem.arrays import Batch, Bucket, Terms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 _MODES_AT_A_TIME = 64

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Batch
 from q2mm_accel.kernel.hessian import energies, hessians
 from q2mm_accel.kernel.parameters import blocks
 from q2mm_accel.kernel.spectrum import eigenpairs, mass_weighted
+from q2mm_accel.problem.arrays import Batch
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 

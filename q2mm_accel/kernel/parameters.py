@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Batch, Problem
 from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.problem.arrays import Batch, Problem
 
 
 def expand(problem: Problem, vector):

@@ -12,9 +12,6 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from q2mm_accel.errors import OptionError
-from q2mm_accel.model.numbers import real_array
-
 
 class RobustLoss(NamedTuple):
     """ρ in two pieces that meet at |r/C| = `border`."""
@@ -47,7 +44,7 @@ def _arctan_ratio(z):
     return _series(z * z, [(-1.0) ** k / (2 * k + 1) for k in range(_TERMS)])
 
 
-LOSSES = {
+_RHO = {
     "soft_l1": RobustLoss(
         1.0, lambda z: 2.0 / (1.0 + jnp.sqrt(1.0 + z)), lambda t: 2.0 * (t * jnp.sqrt(1.0 + (1.0 / t) ** 2) - 1.0)
     ),
@@ -57,29 +54,12 @@ LOSSES = {
 }
 """By SciPy's names; "linear" is the residual itself."""
 
-NAMES = ("linear", *LOSSES)
-"""Names of all losses."""
-
-
-def checked_f_scale(name: str, f_scale: float) -> float:
-    """The scale of a robust loss.
-
-    Raises:
-        OptionError: there is no loss of that name, or the scale is not above 0.
-    """
-    if not isinstance(name, str) or name not in NAMES:
-        raise OptionError(f"loss is {name!r}; choose one of {', '.join(NAMES)}.")
-    scale = float(real_array(f_scale, "f_scale", OptionError, shape=()))
-    if scale <= 0.0:
-        raise OptionError(f"f_scale is {f_scale}; it must be above 0, in units of weight times deviation.")
-    return scale
-
 
 def shaped(name: str, residuals, f_scale):
     """The residuals (R,) whose squares sum to a loss.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `problem.checks.LOSSES`.
         residuals: (R,).
         f_scale: C, the deviation from which on residuals count less.
 
@@ -88,7 +68,7 @@ def shaped(name: str, residuals, f_scale):
     """
     if name == "linear":
         return residuals
-    loss = LOSSES[name]
+    loss = _RHO[name]
     ratio = residuals / f_scale
     inside = jnp.abs(ratio) <= loss.border
     near = residuals * jnp.sqrt(loss.ratio(jnp.where(inside, ratio, 0.0) ** 2))

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.arrays import Batch, Bucket, Terms
 from q2mm_accel.kernel.hessian import (
     atom_parameters,
     coefficients_of_pairs,
@@ -22,6 +21,7 @@ from q2mm_accel.kernel.hessian import (
 from q2mm_accel.kernel.parameters import blocks
 from q2mm_accel.kernel.potentials import Form, form_named
 from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.problem.arrays import Batch, Bucket, Terms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 

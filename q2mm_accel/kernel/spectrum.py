@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from q2mm_accel.kernel.arrays import Bucket
 from q2mm_accel.kernel.refine import refined
+from q2mm_accel.problem.arrays import Bucket
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 SMALLEST_FREQUENCY = 1.0

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.model.numbers import real_array
+from q2mm_accel.model.arguments import real_array
 
 BLOCKS = {
     "bond": ("bond_force_constants", "bond_lengths"),

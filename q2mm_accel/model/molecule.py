@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import MoleculeError
+from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.elements import MASSES
-from q2mm_accel.model.numbers import real_array
 from q2mm_accel.model.plausibility import check_geometry, check_hessian
 from q2mm_accel.units import FREQUENCY_FACTOR
 

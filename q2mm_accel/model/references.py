@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
-from q2mm_accel.model.numbers import real_array
+from q2mm_accel.model.arguments import real_array
 
 INDEX_WIDTHS = {
     "energy": 0,

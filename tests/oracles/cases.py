@@ -8,7 +8,7 @@ import numpy as np
 from q2mm_accel import Molecule, ReferenceData
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.typing import perceive
+from q2mm_accel.model.perceive import perceive
 
 FORMS = ("harmonic", "mm3")
 NAMES = ("hcn", "formaldehyde", "h2o2", "ch3f", "methanol")

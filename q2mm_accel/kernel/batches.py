@@ -1,0 +1,80 @@
+"""A function of every batch: stacked batches take turns in a loop, and go to the devices of a mesh."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from q2mm_accel.kernel.spectrum import KEPT
+from q2mm_accel.problem.arrays import Problem
+
+AXIS = "molecules"
+"""The axis of a mesh along which the batches are shared out."""
+
+
+def over_batches(problem: Problem, function, *arguments):
+    """What a function finds for every batch, joined along the last axis in the order of the batches.
+
+    The gradient of batches that take turns keeps only their eigenvectors and computes everything else again, so that
+    there are intermediate results of one batch at a time.
+
+    Args:
+        problem: the problem.
+        function: (batch, after, *arguments) -> (..., P) and 0 times a number to wait for, as `observables.observed`.
+        arguments: the same for all batches.
+
+    Returns:
+        (..., sum of all P).
+    """
+    results, after = [], None
+    with jax.default_matmul_precision("highest"):  # devices would take products of float32 with 3 digits
+        for stack in problem.stacks:
+            if problem.mesh is None:
+                found, after = _in_turn(function, stack, after, arguments)
+            else:
+                found, after = _on_devices(problem.mesh, function, stack, after, arguments)
+            results.append(found)
+    return jnp.concatenate(results, axis=-1)
+
+
+def _in_turn(function, stack, after, arguments):
+    count = len(stack.read)
+    if count == 1:
+        return function(jax.tree.map(lambda leaf: leaf[0], stack), after, *arguments)
+    policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+
+    @partial(jax.checkpoint, policy=policy)
+    def of_one(batch, after, arguments):
+        return function(batch, after, *arguments)
+
+    def step(after, batch):
+        found, last = of_one(batch, after, arguments)
+        return after if last is None else last, found
+
+    after, found = jax.lax.scan(step, _nothing(stack) if after is None else after, stack)
+    return _joined(found), after
+
+
+def _nothing(stack):
+    """A 0 to wait for, made of the batches so that it is on the same devices."""
+    return 0.0 * jnp.nan_to_num(stack.buckets[0].inverse_root_masses.reshape(-1)[0])
+
+
+def _joined(found):
+    """(batches, ..., P) as (..., batches * P)."""
+    moved = jnp.moveaxis(found, 0, -2)
+    return moved.reshape(*moved.shape[:-2], -1)
+
+
+def _on_devices(mesh, function, stack, after, arguments):
+    shared, everywhere = PartitionSpec(AXIS), PartitionSpec()
+
+    def on_one(stack, after, arguments):
+        found, last = _in_turn(function, stack, None if after is None else after[0], arguments)
+        return found[None], _nothing(stack)[None] if last is None else last[None]
+
+    specs = {"in_specs": (shared, shared, everywhere), "out_specs": (shared, shared)}
+    spread = jax.shard_map(on_one, mesh=mesh, axis_names={AXIS}, check_vma=False, **specs)
+    found, after = spread(stack, after, arguments)
+    return _joined(jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere))), after

@@ -1,0 +1,90 @@
+"""From a parameter vector to predictions, residuals and the loss, over all molecules: the one definition of the loss."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from q2mm_accel.kernel.batches import over_batches
+from q2mm_accel.kernel.observables import observed
+from q2mm_accel.kernel.parameters import expand
+from q2mm_accel.kernel.robust import shaped
+from q2mm_accel.kernel.spectrum import frequency
+from q2mm_accel.problem.arrays import Priors, Problem
+
+
+def outputs(problem: Problem, parameters):
+    """What references read of all batches, flat, from all parameters of the force field, as `observed` gives it."""
+    return over_batches(problem, observed, parameters)
+
+
+def compared(problem: Problem, computed):
+    """What the force field gives for every reference, (R,), in the references' units, from `outputs`; 0 where padded."""
+    references = problem.references
+    computed = computed[jnp.where(references.present, references.source, 0)]
+    is_frequency = references.present & references.is_frequency
+    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
+    if references.n_groups:
+        computed = computed - _offsets(references, computed)
+    return jnp.where(references.present, computed, 0.0)
+
+
+def _offsets(references, computed):
+    """The constant of each relative energy's group that minimises the group's weighted squares; 0 for all others."""
+    n_groups = references.n_groups
+    relative = references.present & (references.group < n_groups)
+    group = jnp.where(relative, references.group, n_groups)
+    weight = jnp.where(relative, references.weight, 0.0) ** 2
+    excess = weight * jnp.where(relative, computed - references.value, 0.0)
+    sums = jax.ops.segment_sum(excess, group, n_groups + 1) / jnp.maximum(
+        jax.ops.segment_sum(weight, group, n_groups + 1), jnp.finfo(weight.dtype).tiny
+    )
+    return jnp.where(relative, sums[group], 0.0)
+
+
+def finish(problem: Problem, computed, parameters):
+    """Residuals from `outputs` and all parameters of the force field; 0 where padded.
+
+    The first R are weight (reference - computed), shaped by the loss; those of the priors follow, (P,).
+    """
+    references = problem.references
+    difference = jnp.where(references.present, references.value, 0.0) - compared(problem, computed)
+    deviations = shaped(problem.loss, jnp.where(references.present, references.weight, 0.0) * difference, problem.f_scale)
+    if not len(problem.priors.present):
+        return deviations
+    return jnp.concatenate([deviations, _from_centers(problem.priors, parameters)])
+
+
+def _from_centers(priors: Priors, parameters):
+    values = parameters[jnp.where(priors.present, priors.parameter, 0)]
+    weight = jnp.where(priors.present, priors.weight, 1.0)
+    return jnp.where(priors.present, weight * (jnp.where(priors.present, priors.center, 0.0) - values), 0.0)
+
+
+def predictions(problem: Problem, vector):
+    """What the force field gives for every reference at a vector (n,): (R,), in the references' units; 0 where padded."""
+    return compared(problem, outputs(problem, expand(problem, vector)))
+
+
+def residuals(problem: Problem, vector):
+    """The residuals at a vector (n,), whose squares sum to the loss: (R + P,), as `finish` gives them."""
+    parameters = expand(problem, vector)
+    return finish(problem, outputs(problem, parameters), parameters)
+
+
+def loss(problem: Problem, vector):
+    """Σ residual², q2mm's definition: no factor 1/2, no division by the number of references."""
+    return (residuals(problem, vector) ** 2).sum()
+
+
+def hessian_product(problem, vector, direction):
+    """The Hessian of the loss at a vector (n,) times a direction (n,): (n,).
+
+    Forward first: where batches take turns, JAX forgets the rule for eigenvalues when it differentiates backward and then
+    again, and takes its own, which divides by the distance of equal eigenvalues.
+    """
+
+    def along(vector):
+        return jax.jvp(partial(loss, problem), (vector,), (direction,))[1]
+
+    return jax.grad(along)(vector)

@@ -1,0 +1,184 @@
+"""A first guess of bond and angle parameters from quantum-mechanical Hessians."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from q2mm_accel.errors import HessianError, ParameterError, TopologyError
+from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.perceive import type_means
+from q2mm_accel.model.system import System
+from q2mm_accel.model.topology import angle_values, distances
+from q2mm_accel.units import (
+    AU_TO_MDYN_ANGLE,
+    AU_TO_MDYNA,
+    BOHR_TO_ANGSTROM,
+    MDYNA_RAD2_TO_KCALMOLRAD2,
+    MDYNA_TO_KCALMOLA2,
+)
+
+BOND_FACTOR = AU_TO_MDYNA * MDYNA_TO_KCALMOLA2
+"""hartree/bohr² -> k of E = k (r - r0)² [kcal/mol/Å²], the factor 1/2 of the curvature included."""
+ANGLE_FACTOR = AU_TO_MDYN_ANGLE * MDYNA_RAD2_TO_KCALMOLRAD2
+"""hartree/rad² -> k of E = k (θ - θ0)² [kcal/mol/rad²]; q2mm's constants make it 0.04% smaller than 627.51/2."""
+
+REACTION_EIGENVALUE = 1.0
+"""[hartree/bohr²] What method C puts in place of the reaction coordinate's eigenvalue."""
+_LARGEST_FLAT_EIGENVALUE = 1e-4
+"""[hartree/bohr²] A lowest eigenvalue above minus this is a translation or rotation with round-off."""
+_LINEAR_SINE = 1e-10
+"""Sine of an angle below which its plane is undefined and any perpendicular direction serves (q2mm's limit)."""
+_ZERO_STIFFNESS = 1e-10
+"""[hartree/rad²] Below it one leg of an angle resists nothing, and the angle's estimate is 0 (q2mm's limit)."""
+
+
+def estimate_force_constants(
+    systems: Sequence[System],
+    forcefield: ForceField,
+    scaling: float = 0.963,
+    transition_state: bool | Sequence[bool] = False,
+) -> ForceField:
+    """The force field with bond and angle parameters read off the QM Hessians (Seminario's FUERZA, as in q2mm).
+
+    The 3x3 block -H_ij of a pair of atoms has eigenvalues λ and eigenvectors v; its stiffness along the unit vector u
+    is Σ λ |v·u|. A bond's k is that along the bond, the mean of i -> j and j -> i. An angle's two legs, perpendicular
+    to each bond in the angle's plane, act in series: 1/k = 1/(k_ij r_ij²) + 1/(k_kj r_kj²). Estimates are averaged over
+    all terms of a type in all systems, and so are bond lengths and angles, which become the equilibrium values.
+    Types without terms and all other parameters keep their values.
+
+    Where -H_ij has two equal eigenvalues (a bond on a symmetry axis) their eigenvectors are arbitrary in their plane:
+    noise or the orientation sets them, and with them the stiffness of an angle's leg, within a factor of √2.
+
+    Args:
+        systems: at least one; every molecule needs its QM Hessian.
+        forcefield: the types; its other parameters are kept.
+        scaling: factor on all force constants, for the error of the QM method; 0.963 is q2mm's for B3LYP/6-31G(d).
+        transition_state: whether to turn transition states into minima first, one value for all systems or one for
+            each. Method C: the most negative eigenvalue of the Cartesian Hessian, the reaction coordinate, becomes
+            1 hartree/bohr², the other negative ones 0.
+
+    Returns:
+        The new force field.
+
+    Raises:
+        HessianError: a molecule has no Hessian, or is no transition state though `transition_state` says so.
+        TopologyError: no systems, or a term has a type that the force field lacks.
+        ParameterError: the scaling is not positive, `transition_state` has the wrong length, or an estimated force
+            constant is outside the default bounds.
+
+    Source: Seminario, Int. J. Quantum Chem. 1996, 60, 1271; angles: Farrugia et al., J. Chem. Theory Comput. 2026, 22,
+    469; scaling: Scott and Radom, J. Phys. Chem. 1996, 100, 16502; method C: Limé and Norrby, J. Comput. Chem. 2015,
+    36, 1130. q2mm 5.0.0a2 puts 9376 (1 hartree/bohr² in kJ/mol/Å²) for its 1; q2mm's commit 0c795729 has 1.
+    """
+    systems = list(systems)
+    turned = [transition_state] * len(systems) if np.ndim(transition_state) == 0 else list(transition_state)
+    _check(systems, forcefield, scaling, turned)
+    hessians = [_hessian(system, turn) for system, turn in zip(systems, turned, strict=True)]
+    geometries = [system.molecule.coordinates for system in systems]
+    measured = {
+        "bond": (_bond_estimates, BOND_FACTOR, distances),
+        "angle": (_angle_estimates, ANGLE_FACTOR, angle_values),
+    }
+    changes = {}
+    for kind, (estimate, factor, measure) in measured.items():
+        atoms, types = zip(*(system.terms(kind) for system in systems), strict=True)
+        stiffness = [factor * scaling * estimate(*arguments) for arguments in zip(hessians, geometries, atoms, strict=True)]
+        equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
+        for name, values in zip(BLOCKS[kind], (stiffness, equilibria), strict=True):
+            changes[name] = type_means(types, values, getattr(forcefield, name))
+    estimated = replace(forcefield, **changes)
+    _check_bounds(systems, estimated)
+    return estimated
+
+
+def _bond_estimates(hessian: np.ndarray, coordinates: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Stiffness of each bond, shape (n_bonds,) [hartree/bohr²]."""
+    along = _unit(coordinates[pairs[:, 1]] - coordinates[pairs[:, 0]])
+    return 0.5 * (_stiffness(hessian, pairs, along) + _stiffness(hessian, pairs[:, ::-1], along))
+
+
+def _angle_estimates(hessian: np.ndarray, coordinates: np.ndarray, triples: np.ndarray) -> np.ndarray:
+    """Stiffness of each angle, shape (n_angles,) [hartree/rad²]."""
+    outer, centre = triples[:, [0, 2]], triples[:, 1]
+    legs = (coordinates[outer] - coordinates[centre][:, None]) / BOHR_TO_ANGSTROM
+    first, second = _unit(legs[:, 0]), _unit(legs[:, 1])
+    normal = np.cross(first, second)
+    linear = np.linalg.norm(normal, axis=1) < _LINEAR_SINE
+    axis = np.where(np.abs(first[:, :1]) > 0.9, np.eye(3)[1], np.eye(3)[0])
+    normal = _unit(np.where(linear[:, None], np.cross(first, axis), normal))
+    resistances = np.zeros(len(triples))
+    free = np.zeros(len(triples), dtype=bool)
+    for leg, direction in enumerate((first, second)):
+        across = _unit(np.cross(normal, direction))
+        stiffness = _stiffness(hessian, np.stack([outer[:, leg], centre], axis=1), across)
+        stiffness = stiffness * np.sum(legs[:, leg] ** 2, axis=1)
+        free |= np.abs(stiffness) < _ZERO_STIFFNESS
+        resistances += 1.0 / np.where(np.abs(stiffness) < _ZERO_STIFFNESS, 1.0, stiffness)
+    return np.where(free, 0.0, 1.0 / np.where(free, 1.0, resistances))
+
+
+def _stiffness(hessian: np.ndarray, pairs: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Σ λ |v·u| over the eigenpairs of -H_ij; these blocks are not symmetric, so pairs may be complex conjugates."""
+    n_atoms = len(hessian) // 3
+    blocks = -hessian.reshape(n_atoms, 3, n_atoms, 3)[pairs[:, 0], :, pairs[:, 1], :]
+    eigenvalues, eigenvectors = np.linalg.eig(blocks)
+    overlaps = np.abs(np.einsum("nij,ni->nj", eigenvectors, directions))
+    return np.sum(eigenvalues * overlaps, axis=1).real
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _hessian(system: System, transition_state: bool) -> np.ndarray:
+    molecule = system.molecule
+    if molecule.hessian is None:
+        raise HessianError(
+            f"{molecule.name}: it has no Hessian, so there is nothing to estimate force constants from; pass hessian= "
+            "when creating the Molecule, or leave it out here."
+        )
+    if not transition_state:
+        return molecule.hessian
+    eigenvalues, eigenvectors = np.linalg.eigh(molecule.hessian)
+    if eigenvalues[0] > -_LARGEST_FLAT_EIGENVALUE:
+        raise HessianError(
+            f"{molecule.name}: the lowest eigenvalue of its Hessian is {eigenvalues[0]:.2g} hartree/bohr², so it is a "
+            "minimum and not a transition state; pass transition_state=False, or one value for each system."
+        )
+    turned = np.maximum(eigenvalues, 0.0)
+    turned[0] = REACTION_EIGENVALUE
+    return (eigenvectors * turned) @ eigenvectors.T
+
+
+def _check(systems: Sequence[System], forcefield: ForceField, scaling: float, turned: Sequence[bool]) -> None:
+    if not systems:
+        raise TopologyError("estimate_force_constants needs at least one System; make them with perceive.")
+    if not (np.isfinite(scaling) and scaling > 0):
+        raise ParameterError(f"scaling is {scaling}; it must be positive (1.0 for none).")
+    if len(turned) != len(systems):
+        raise ParameterError(f"transition_state has {len(turned)} values for {len(systems)} systems; give one for each.")
+    for system in systems:
+        for kind in ("bond", "angle"):
+            _, types = system.terms(kind)
+            if types.size and types.max() >= forcefield.n_types(kind):
+                raise TopologyError(
+                    f"{system.molecule.name}: a term has the {kind} type {types.max()}, but the force field has "
+                    f"{forcefield.n_types(kind)} (from 0); use systems and a force field that were made together."
+                )
+
+
+def _check_bounds(systems: Sequence[System], estimated: ForceField) -> None:
+    """Raise for a force constant that a fit could not start from; types without terms are not this estimate's."""
+    values, bounds = estimated.parameters, estimated.bounds
+    start = 0
+    for kind in ("bond", "angle"):
+        for type_number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):
+            place = start + 2 * int(type_number)
+            if not bounds.lb[place] <= values[place] <= bounds.ub[place]:
+                raise ParameterError(
+                    f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]} to "
+                    f"{bounds.ub[place]}. Look for a wrongly perceived bond among its terms; for a transition state, "
+                    "where a negative stiffness can all but cancel another, pass transition_state=True."
+                )
+        start += 2 * estimated.n_types(kind)

@@ -1,0 +1,157 @@
+"""Start and bounds of the vector that an optimizer sees, as users and SciPy pass them, checked."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import Bounds
+
+from q2mm_accel.errors import BoundsWarning, ParameterError
+from q2mm_accel.model.arguments import parameter_vector
+from q2mm_accel.parameters.space import ROUNDING, ParameterSpace
+
+
+def start_and_bounds(
+    space: ParameterSpace, x0: ArrayLike | None, bounds: Bounds | Sequence | None
+) -> tuple[np.ndarray, Bounds]:
+    """Start and bounds as given, or those of the force field, checked.
+
+    Args:
+        space: what x is.
+        x0: shape (n,), or None for the force field's values.
+        bounds: bounds of x, or None for the force field's.
+
+    Returns:
+        x0, shape (n,), and bounds of x.
+
+    Raises:
+        ParameterError: malformed, a start outside the bounds, or one that makes no sense.
+
+    Warns:
+        BoundsWarning: tied parameters can leave the force field's bounds.
+    """
+    labels, limits = space.labels, space.forcefield.bounds
+    if bounds is None:
+        bounds = box(space, Bounds(limits.lb / space.scale, limits.ub / space.scale))
+    bounds = as_bounds(bounds, labels)
+    start = parameter_vector(space.start if x0 is None else x0, labels, "x0")
+    check_inside(start, bounds, labels)
+    parameters, names = space.expand(start), space.forcefield.labels
+    for number, wanted in space.forcefield.with_parameters(parameters).unphysical().items():
+        raise ParameterError(
+            f"parameter {number} of {len(names)} ({names[number]}) starts at {parameters[number]:.6g}, but must be "
+            f"{wanted}. Change the start or the force field."
+        )
+    _warn_leaving(space, bounds)
+    return start, bounds
+
+
+def box(space: ParameterSpace, bounds: Bounds) -> Bounds:
+    """Bounds of x that keep the bounds of every parameter that depends on a single element of x.
+
+    Args:
+        space: what x is.
+        bounds: of all parameters, shape (n_parameters,), each in units of its scale.
+
+    Returns:
+        Shape (n,).
+
+    Raises:
+        ParameterError: nothing lies within the bounds of all parameters that share an element of x.
+    """
+    lower, upper = bounds.lb[space.free].copy(), bounds.ub[space.free].copy()
+    present = space.coefficients != 0.0
+    for number in np.flatnonzero(space.tied & (present.sum(axis=1) == 1)):
+        place = np.argmax(present[number])
+        column, coefficient = space.columns[number, place], space.coefficients[number, place]
+        limits = np.array([bounds.lb[number], bounds.ub[number]]) * (space.scale[number] / coefficient)
+        low, high = np.sort(limits - space.offset[number] / coefficient)
+        lower[column], upper[column] = max(lower[column], low), min(upper[column], high)
+        if lower[column] > upper[column]:
+            raise ParameterError(
+                f"no value of {space.labels[column]!r} keeps its bounds and those of {space.forcefield.labels[number]!r}, "
+                "which is tied to it. Change the tie, or pass bounds."
+            )
+    return Bounds(lower, upper)
+
+
+def _warn_leaving(space: ParameterSpace, bounds: Bounds) -> None:
+    """Warn of tied parameters that can leave the force field's bounds although x keeps its own: interval arithmetic."""
+    present, limits = space.coefficients != 0.0, space.forcefield.bounds
+    ends = np.stack([bounds.lb[space.columns], bounds.ub[space.columns]])
+    products = space.coefficients * np.where(present, ends, 0.0)
+    lower, upper = (space.offset + choice(products, axis=0).sum(axis=1) for choice in (np.min, np.max))
+    margin = ROUNDING * (np.abs(space.offset) + np.abs(limits.lb) + np.abs(limits.ub))
+    outside = space.tied & ((lower < limits.lb - margin) | (upper > limits.ub + margin))
+    named = [
+        f"{space.forcefield.labels[i]} ({lower[i]:g} to {upper[i]:g}, bounds {limits.lb[i]:g} to {limits.ub[i]:g})"
+        for i in np.flatnonzero(outside)
+    ]
+    if named:
+        warnings.warn(
+            f"a fit can leave the force field's bounds, for these parameters follow from others: {'; '.join(named[:4])}"
+            f"{' ...' if len(named) > 4 else ''}. Pass narrower bounds, or check the result.",
+            BoundsWarning,
+            stacklevel=4,
+        )
+
+
+def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
+    """Bounds with one lower and one upper limit per parameter.
+
+    Args:
+        bounds: `scipy.optimize.Bounds`, or n pairs (lower, upper) in which None stands for no limit.
+        labels: the n parameters' names.
+
+    Returns:
+        The bounds, arrays of shape (n,).
+
+    Raises:
+        ParameterError: another number of bounds, NaN, or a lower bound above the upper one.
+    """
+    if not isinstance(bounds, Bounds):
+        bounds = _from_pairs(bounds)
+    try:
+        lower, upper = (np.asarray(limit, dtype=np.float64) for limit in (bounds.lb, bounds.ub))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"bounds must be real numbers: {error}.") from error
+    if any(limit.shape not in ((), (len(labels),)) for limit in (lower, upper)):
+        raise ParameterError(
+            f"bounds are given for {max(lower.size, upper.size)} parameters, but there are {len(labels)}; "
+            "give one pair for each."
+        )
+    lower, upper = (np.broadcast_to(limit, (len(labels),)) for limit in (lower, upper))
+    for number, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        if not low <= high:
+            raise ParameterError(
+                f"the bounds of parameter {number} ({labels[number]}) are {low} and {high}; "
+                "the lower must not exceed the upper."
+            )
+    return Bounds(lower.copy(), upper.copy())
+
+
+def _from_pairs(pairs: Sequence) -> Bounds:
+    if not hasattr(pairs, "__len__") or any(np.size(pair) != 2 for pair in pairs):
+        raise ParameterError(
+            f"bounds must be scipy.optimize.Bounds or pairs (lower, upper), one per parameter, not {str(pairs)[:100]}."
+        )
+    lower = [-np.inf if low is None else low for low, _ in pairs]
+    upper = [np.inf if high is None else high for _, high in pairs]
+    try:
+        return Bounds(np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise ParameterError(f"bounds must be real numbers: {error}.") from error
+
+
+def check_inside(vector: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> None:
+    """Check that a start lies within its bounds.
+
+    Raises:
+        ParameterError: it does not; the message names the first parameter outside.
+    """
+    for number in np.flatnonzero((vector < bounds.lb) | (vector > bounds.ub)):
+        raise ParameterError(
+            f"parameter {number} of {len(labels)} ({labels[number]}) starts at {vector[number]:.6g}, outside its bounds "
+            f"{bounds.lb[number]:.6g} to {bounds.ub[number]:.6g}. Change the start or pass other bounds."
+        )

@@ -1,0 +1,179 @@
+"""The arrays of a fitting problem: frozen dataclasses that JAX takes as arguments of compiled functions.
+
+Molecules of similar size share a bucket: M molecules padded to N atoms, D = 3 N Cartesian components each, ordered axis
+by axis (component of axis a and atom i at a N + i) so that the block of an axis pair is an N x N matrix. The buckets that
+are evaluated together make a batch: their Hessians follow each other in one flat buffer; bonded terms of all molecules
+stand in one list per kind and add into that buffer. Batches of the same shapes are stacked, and take turns or go to
+several devices. Every padded entry is masked where it is used, whatever it holds.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+from jax import Array
+from jax.sharding import Mesh
+
+
+def _static():
+    return field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Terms:
+    """All terms of one kind (bond, angle, torsion or urey_bradley), padded to T."""
+
+    present: Array
+    """(T,) whether the term is real."""
+    types: Array
+    """(T,) row in the force field."""
+    molecule: Array
+    """(T,) number of its molecule among those of all buckets."""
+    coordinate: Array
+    """(T,) distance [Å], supplement of the angle [rad] or dihedral [rad]."""
+    first: Array
+    """(T, 3k) derivatives of the coordinate."""
+    second: Array
+    """(T, 3k, 3k) second derivatives; for angles those of u²/2."""
+    components: Array
+    """(T, 3k) its Cartesian components, counted over the components of all molecules."""
+    rows: Array
+    """(T, 3k) where the rows of these components start in the flat buffer of Hessians."""
+    columns: Array
+    """(T, 3k) these components counted within their molecule."""
+    constants: tuple[Array, ...]
+    """Fixed parameters of a term, (T,) each: periodicity and phase [rad] of torsions."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pairs:
+    """Van der Waals pairs of a bucket's molecules, as symmetric N x N matrices."""
+
+    present: Array
+    """(M, N, N) whether the two atoms interact."""
+    distance: Array
+    """(M, N, N) [Å]."""
+    direction: Array
+    """(M, 3, N, N) unit vectors."""
+    types: Array
+    """(M, N) van der Waals type of each atom."""
+    atom_present: Array
+    """(M, N) whether the atom is real."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Bucket:
+    """M molecules of similar size, padded to N atoms; D = 3 N."""
+
+    pairs: Pairs | None
+    """None when no two atoms interact."""
+    inverse_root_masses: Array
+    """(M, D) [u^-1/2]."""
+    component_present: Array
+    """(M, D) whether the component belongs to a real atom."""
+    eigenvectors: Array | None
+    """(M, D, D) columns: eigenvectors of the QM Hessians; None when no reference needs them."""
+    outputs: tuple[str, ...] = _static()
+    """What the references need, in the order of `OUTPUTS`."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """Molecules that are evaluated together."""
+
+    terms: dict[str, Terms]
+    """By kind, those that occur."""
+    buckets: tuple[Bucket, ...]
+    read: Array
+    """(P,) positions in the concatenated outputs of all buckets that references read, and padding."""
+    form: str = _static()
+    """Name of the functional form."""
+    n_types: tuple[tuple[str, int], ...] = _static()
+    """Number of types per kind, in the order of the parameter vector."""
+
+    @property
+    def dtype(self):
+        """The type of the Hessians' assembly; what comes after it has that of the masses."""
+        terms = [terms.coordinate.dtype for terms in self.terms.values()]
+        pairs = [bucket.pairs.distance.dtype for bucket in self.buckets if bucket.pairs is not None]
+        return [*terms, *pairs, self.buckets[0].inverse_root_masses.dtype][0]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class References:
+    """What is compared, R references padded from the real ones."""
+
+    present: Array
+    """(R,) whether the reference is real."""
+    value: Array
+    """(R,) reference values."""
+    weight: Array
+    """(R,) weights."""
+    source: Array
+    """(R,) position in what all batches read, one after another."""
+    is_frequency: Array
+    """(R,) whether the output is an eigenvalue that is compared as a frequency."""
+    group: Array
+    """(R,) group of a relative energy; `n_groups` for all others."""
+    n_groups: int = _static()
+    """Number of groups of relative energies."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Expansion:
+    """All parameters from the vector an optimizer sees: offset + Σ_k coefficients[:, k] vector[columns[:, k]]."""
+
+    offset: Array
+    """(n_parameters,) in the force field's units: frozen values and constants of ties."""
+    columns: Array
+    """(n_parameters, K) elements of the vector."""
+    coefficients: Array
+    """(n_parameters, K) in the force field's units; 0 where padded."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Priors:
+    """Further residuals weight (center - parameter), P rows padded from the real ones; there may be none."""
+
+    present: Array
+    """(P,) whether the row is real."""
+    parameter: Array
+    """(P,) number of the parameter."""
+    center: Array
+    """(P,) in the force field's units."""
+    weight: Array
+    """(P,) in the inverse of these units."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """Everything the loss depends on, but the parameters."""
+
+    stacks: tuple[Batch, ...]
+    """Stacks of batches of the same shapes: all arrays have a leading axis."""
+    references: References
+    expansion: Expansion
+    priors: Priors
+    f_scale: Array
+    """() deviation, times its weight, from which on a robust loss counts a reference less."""
+    loss: str = _static()
+    """Name of the loss of references, "linear" for the sum of squares."""
+    mesh: Mesh | None = _static()
+    """Devices that share the batches out, along the axis "molecules"; None for one."""
+
+    @property
+    def hessian_elements(self) -> int:
+        """Number of elements of all padded Hessians, the measure of an evaluation's size."""
+        shapes = (bucket.component_present.shape for stack in self.stacks for bucket in stack.buckets)
+        return sum(batches * molecules * size**2 for batches, molecules, size in shapes)
+
+
+OUTPUTS = ("energy", "eigenvalues", "hessian", "eigenmatrix")
+"""What a bucket can compute: (M,), (M, D), (M, D, D) and (M, D, D)."""

@@ -1,0 +1,265 @@
+"""What is refused or warned of before a problem is built, and what is said where its loss is not finite.
+
+Everything here runs on the host, once for each objective.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import Bounds
+
+from q2mm_accel.errors import (
+    LinearAngleWarning,
+    NonFiniteError,
+    OptionError,
+    PrecisionError,
+    ReferenceDataError,
+    TopologyError,
+    UnusedParameterWarning,
+)
+from q2mm_accel.model.arguments import real_array
+from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.references import Reference
+from q2mm_accel.model.system import TERM_WIDTHS, System
+from q2mm_accel.parameters.space import ParameterSpace
+from q2mm_accel.problem.internal import NEARLY_LINEAR
+from q2mm_accel.problem.reads import OUTPUT_OF
+
+_PARALLEL = 1e-3
+"""Sine of an angle below which it counts as 0 degrees, or a torsion's inner angle as straight."""
+_RESOLUTION = {
+    **{kind: (1e-3, "kcal/mol") for kind in ("energy", "relative_energy")},
+    "frequency": (1e-2, "cm⁻¹"),
+    **{kind: (1e-5, "hartree/bohr²") for kind in ("hessian_element", "eig_diagonal", "eig_offdiagonal")},
+}
+"""Distance of neighbouring float32 numbers at a reference value above which they are too far apart, by kind."""
+_LEAST_WEIGHT = 1e-16
+"""Of a reference, so that its square and what it is multiplied with stay within float32's range of 1e-38 to 1e38."""
+_SOFT = 10.0
+"""[cm⁻¹] Modes below are rigid motions or almost: rounding of 1e-7 of the largest eigenvalue moves them by up to 1 cm⁻¹."""
+
+
+LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
+"""Names of the losses of references."""
+
+
+def check_terms(systems: Sequence[System], forcefield: ForceField) -> None:
+    """Check that every term has a type of the force field and a coordinate with derivatives.
+
+    Raises:
+        TopologyError: one has not.
+
+    Warns:
+        LinearAngleWarning: a straight angle has another equilibrium than 180 degrees.
+    """
+    _check_types(systems, forcefield)
+    for system in systems:
+        _check_angles(system, forcefield.angle_values[system.angle_types])
+        _check_torsions(system)
+
+
+def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
+    for system in systems:
+        kinds = {kind: system.terms(kind)[1] for kind in TERM_WIDTHS}
+        if len(system.vdw_pairs):
+            kinds["vdw"] = system.vdw_types
+        for kind, types in kinds.items():
+            count = forcefield.n_types(kind)
+            if len(types) and types.max() >= count:
+                term = int(np.argmax(types >= count))
+                raise TopologyError(
+                    f"{system.molecule.name}: {kind} {term} has the type {types[term]}, but the force field has {count} "
+                    f"{kind} types, from 0. Add the type or correct {kind}_types."
+                )
+
+
+def _check_angles(system: System, equilibria: np.ndarray) -> None:
+    points = system.molecule.coordinates[system.angle_atoms]
+    sine, cosine = _sine_and_cosine(points[:, 0] - points[:, 1], points[:, 2] - points[:, 1])
+    for term in np.flatnonzero((sine < _PARALLEL) & (cosine > 0.0)):
+        raise TopologyError(
+            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
+            "it has no derivative. Remove the term or check the coordinates."
+        )
+    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - equilibria > np.degrees(NEARLY_LINEAR))):
+        warnings.warn(
+            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
+            f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
+            "Set the equilibrium to 180 degrees.",
+            LinearAngleWarning,
+            stacklevel=4,
+        )
+
+
+def _check_torsions(system: System) -> None:
+    first, axis, last = np.diff(system.molecule.coordinates[system.torsion_atoms], axis=1).transpose(1, 0, 2)
+    sine = np.minimum(_sine_and_cosine(first, axis)[0], _sine_and_cosine(axis, last)[0])
+    for term in np.flatnonzero(sine < _PARALLEL):
+        raise TopologyError(
+            f"{system.molecule.name}: torsion {term} of the atoms {system.torsion_atoms[term].tolist()} passes through a "
+            "straight angle, where a dihedral is undefined. Remove the term."
+        )
+
+
+def _sine_and_cosine(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the angles between vectors, shape (n, 3) each."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
+
+
+def check_references(references: Sequence[Reference], systems: Sequence[System]) -> None:
+    """Check that every reference points to something that exists and can be computed at a fixed geometry.
+
+    Raises:
+        ReferenceDataError: it does not; or there is no reference at all, or a group of one relative energy.
+    """
+    if not references:
+        raise ReferenceDataError("no reference has a weight above 0, so there is nothing to fit; add references.")
+    for reference in references:
+        _check_reference(reference, systems)
+    groups = [reference.index for reference in references if reference.kind == "relative_energy"]
+    for group in dict.fromkeys(groups):
+        if groups.count(group) < 2:
+            raise ReferenceDataError(
+                f"the group {group!r} has a single relative energy, which a free constant always fits; "
+                "use kind 'energy' or add others to the group."
+            )
+
+
+def _check_reference(reference: Reference, systems: Sequence[System]) -> None:
+    if not 0 <= reference.system < len(systems):
+        raise ReferenceDataError(f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0.")
+    molecule = systems[reference.system].molecule
+    if reference.kind not in OUTPUT_OF:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): {reference.kind} needs the geometry relaxed by the force field, but every "
+            f"observable here is computed at the QM geometry; use one of {', '.join(OUTPUT_OF)}."
+        )
+    if OUTPUT_OF[reference.kind] == "energy":
+        return
+    highest = int(np.max(reference.index))
+    if highest >= 3 * molecule.n_atoms:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have the "
+            f"modes and matrix rows 0 to {3 * molecule.n_atoms - 1}."
+        )
+    if OUTPUT_OF[reference.kind] == "eigenmatrix" and molecule.hessian is None:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): an eigenmatrix element needs the eigenvectors of the QM Hessian; "
+            "create the Molecule with hessian=."
+        )
+
+
+def check_resolution(references: Sequence[Reference], systems: Sequence[System], precision: str) -> None:
+    """Check that a precision can tell what the references ask for.
+
+    Raises:
+        PrecisionError: a reference needs more.
+    """
+    if precision == "float64":
+        return
+    for reference in references:
+        name = systems[reference.system].molecule.name
+        if reference.kind == "frequency" and abs(reference.value) < _SOFT:
+            raise PrecisionError(
+                f"{reference} ({name}): {reference.value:g} cm⁻¹ is a rigid motion or almost, and a Hessian assembled in "
+                f"float32 has errors of up to 1 cm⁻¹ there. Leave the reference out, or use precision='float64'."
+            )
+        resolution, unit = _RESOLUTION[reference.kind]
+        if not _LEAST_WEIGHT < reference.weight < 1.0 / _LEAST_WEIGHT:
+            raise PrecisionError(
+                f"{reference} ({name}): the square of its weight is not a number of float32. Give all references weights "
+                f"between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or use precision='float64'."
+            )
+        if precision == "float32" and np.spacing(np.float32(min(abs(reference.value), 1e38))) > resolution:
+            raise PrecisionError(
+                f"{reference} ({name}): neighbouring float32 numbers at {reference.value:g} are further apart than "
+                f"{resolution:g} {unit}. Give energies relative to a molecule of the set, or use precision='mixed'."
+            )
+
+
+def checked_f_scale(name: str, f_scale: float) -> float:
+    """The scale of a robust loss.
+
+    Raises:
+        OptionError: there is no loss of that name, or the scale is not above 0.
+    """
+    if not isinstance(name, str) or name not in LOSSES:
+        raise OptionError(f"loss is {name!r}; choose one of {', '.join(LOSSES)}.")
+    scale = float(real_array(f_scale, "f_scale", OptionError, shape=()))
+    if scale <= 0.0:
+        raise OptionError(f"f_scale is {f_scale}; it must be above 0, in units of weight times deviation.")
+    return scale
+
+
+def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
+    """Warn of free parameters that no term uses, nor anything tied to them: a fit leaves them where they are.
+
+    Warns:
+        UnusedParameterWarning: there are some; the message names the first.
+    """
+    depends = _used(systems, space.forcefield)[:, None] & (space.coefficients != 0.0)
+    used = np.zeros(len(space.free), dtype=bool)
+    used[space.columns[depends]] = True
+    unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
+    if unused:
+        warnings.warn(
+            f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
+            f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
+            UnusedParameterWarning,
+            stacklevel=3,
+        )
+
+
+def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
+    """Whether a term uses the parameter, (n_parameters,)."""
+    found = []
+    for kind, names in BLOCKS.items():
+        used = np.zeros(forcefield.n_types(kind), dtype=bool)
+        for system in systems:
+            types = system.vdw_types[np.unique(system.vdw_pairs)] if kind == "vdw" else system.terms(kind)[1]
+            used[types] = True
+        found.append(np.repeat(used, len(names)))
+    return np.concatenate(found)
+
+
+def non_finite(
+    what: str,
+    vector: np.ndarray,
+    computed: np.ndarray,
+    systems: Sequence[System],
+    references: Sequence[Reference],
+    space: ParameterSpace,
+    bounds: Bounds,
+    best: float | None,
+) -> NonFiniteError:
+    """The error that says where a loss went wrong.
+
+    Args:
+        what: what is not finite.
+        vector: shape (n,), where.
+        computed: shape (R,), what the force field gives for the references there.
+        systems: the molecules.
+        references: the references.
+        space: what the vector is.
+        bounds: of the vector.
+        best: the lowest loss so far.
+
+    Returns:
+        The error, to be raised.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [(r.weight * (r.value - value)) ** 2 for r, value in zip(references, computed, strict=True)]
+    bad = [references[number] for number in np.flatnonzero(~np.isfinite(squares))]
+    names = dict.fromkeys(systems[reference.system].molecule.name for reference in bad)
+    where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"
+    parameters, labels = space.expand(vector), space.forcefield.labels
+    outside = space.free[(vector < bounds.lb) | (vector > bounds.ub)]
+    numbers = dict.fromkeys([*space.forcefield.with_parameters(parameters).unphysical(), *outside.tolist()])
+    suspects = [f"{labels[number]} = {parameters[number]:.6g}" for number in list(numbers)[:5]] or ["none"]
+    return NonFiniteError(
+        f"{what} is not finite. Affected: {where}. Parameters that make no sense or are outside their bounds: "
+        f"{', '.join(suspects)}. Best loss so far: {'none yet' if best is None else f'{best:.6g}, in .best'}. "
+        "Pass bounds to the optimizer, or tighten them."
+    )
