@@ -11,7 +11,7 @@ from q2mm_accel.devices import n_shares, placed
 from q2mm_accel.io.checkpoint import fingerprint
 from q2mm_accel.memory import memory_explained
 from q2mm_accel.model.references import Reference
-from q2mm_accel.model.system import TERM_WIDTHS, System
+from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import Problem
@@ -103,13 +103,17 @@ class FitInputs:
         precision, batches and devices do not count: a fit may go on with others.
         """
         forcefield = self.space.forcefield
-        arrays: list[np.ndarray] = [forcefield.parameters, forcefield.torsion_periodicities, forcefield.torsion_phases]
+        arrays: list[np.ndarray] = [forcefield.parameters]
         words = [forcefield.form, self.loss]
         for system in self.systems:
             molecule = system.molecule
             hessian = np.zeros((0, 0)) if molecule.hessian is None else molecule.hessian
-            arrays += [molecule.coordinates, molecule.masses, hessian, system.vdw_pairs, system.vdw_types]
-            arrays += [array for kind in TERM_WIDTHS for array in system.terms(kind)]
+            arrays += [molecule.coordinates, molecule.masses, hessian]
+            for described in (forcefield.arrays, system.arrays):
+                words += sorted(described)
+                arrays += [described[name] for name in sorted(described)]
+            if system.background is not None:
+                arrays += [np.array(system.background.energy), system.background.gradient, system.background.hessian]
         for reference in self.references:
             arrays += [np.array([reference.value, reference.system])]
             words += [reference.kind, str(reference.index)]

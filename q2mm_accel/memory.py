@@ -105,7 +105,7 @@ def _hessian_bytes(bucket) -> int:
 
 def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
     """Terms are not kept by bucket; their share goes by the number of components."""
-    blocks = sum(terms.second.nbytes for terms in stack.terms.values()) / len(stack.read)
+    blocks = sum(each.nbytes for terms in stack.terms.values() for each in terms.second) / len(stack.read)
     if all(bucket.outputs == ("energy",) for bucket in stack.buckets):
         blocks = 0.0
     shapes = [bucket.component_present.shape[1:] for bucket in stack.buckets]

@@ -21,10 +21,10 @@ from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import jacobian
-from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.bounds import box, start_and_bounds

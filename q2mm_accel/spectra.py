@@ -6,9 +6,9 @@ import numpy as np
 
 from q2mm_accel.devices import check_batch_size
 from q2mm_accel.errors import NonFiniteError, TopologyError
-from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.model.arguments import as_tuple
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import predictions

@@ -2,10 +2,7 @@
 
 import csv
 import json
-from dataclasses import fields
 from pathlib import Path
-
-import numpy as np
 
 from q2mm_accel.errors import ParameterError
 from q2mm_accel.model.forcefield import ForceField
@@ -17,9 +14,8 @@ _UNITS = "kcal/mol, Å, degrees; force constants for E = k (x - x0)²"
 def write_forcefield(path: Path, forcefield: ForceField) -> None:
     """Write a force field as JSON, with every number exact."""
     content = {"format": _FORMAT, "units": _UNITS}
-    for field in fields(ForceField):
-        value = getattr(forcefield, field.name)
-        content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
+    content |= {"form": forcefield.form, **{field: values.tolist() for field, values in forcefield.arrays.items()}}
+    content["labels"] = forcefield.labels
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -35,12 +31,12 @@ def read_forcefield(path: Path) -> ForceField:
         raise ParameterError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
-    names = [field.name for field in fields(ForceField)]
-    missing = [name for name in names if name not in content]
+    arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
+    missing = [name for name in ("form", "labels") if name not in arrays]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")
     try:
-        return ForceField(**{name: content[name] for name in names})
+        return ForceField(**arrays)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from error
 

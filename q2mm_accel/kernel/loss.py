@@ -7,10 +7,18 @@ import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches
 from q2mm_accel.kernel.observables import observed
-from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.kernel.spectrum import frequency
 from q2mm_accel.problem.arrays import Priors, Problem
+
+
+def expand(problem: Problem, vector):
+    """All parameters of the force field, (n_parameters,), from the vector (n,)."""
+    expansion = problem.expansion
+    present = expansion.coefficients != 0.0
+    vector = vector.astype(expansion.offset.dtype)
+    elements = vector[jnp.where(present, expansion.columns, 0)]
+    return expansion.offset + jnp.where(present, expansion.coefficients * elements, 0.0).sum(axis=1)
 
 
 def outputs(problem: Problem, parameters):

@@ -7,7 +7,8 @@ import numpy as np
 
 from q2mm_accel.errors import ParameterError, TopologyError
 from q2mm_accel.model import topology as perception
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.units import MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
@@ -33,14 +34,6 @@ UFF = {
 }
 """Element -> half the distance of the van der Waals minimum [Å] and its depth [kcal/mol]. Rappé et al., J. Am. Chem.
 Soc. 1992, 114, 10024, table 1 (x and D)."""
-
-_SUFFIXES = {
-    "bond": ("k", "r0"),
-    "angle": ("k", "theta0"),
-    "torsion": ("k",),
-    "vdw": ("radius", "epsilon"),
-    "urey_bradley": ("k", "r0"),
-}
 
 
 @dataclass
@@ -102,13 +95,14 @@ def perceive(
     systems: list[dict] = [{} for _ in molecules]
     parameters: dict = {}
     labels: list[str] = []
-    for kind in BLOCKS:
+    for kind in ("bond", "angle", "torsion", "vdw", "urey_bradley"):
         types, classes = _number([found[kind].classes for found in terms])
         for arguments, found, own in zip(systems, terms, types, strict=True):
             arguments["vdw_pairs" if kind == "vdw" else f"{kind}_atoms"] = found[kind].atoms
             arguments[f"{kind}_types"] = own
         parameters.update(_parameters(kind, classes, types, [found[kind].values for found in terms]))
-        labels += [f"{label} {suffix}" for label, *_ in classes for suffix in _SUFFIXES[kind]]
+        suffixes = [parameter.label for parameter in KINDS[kind].parameters]
+        labels += [f"{label} {suffix}" for label, *_ in classes for suffix in suffixes]
     return (
         [System(molecule, **arguments) for molecule, arguments in zip(molecules, systems, strict=True)],
         ForceField(form=form, **parameters, labels=labels),
@@ -218,7 +212,7 @@ def _parameters(kind: str, classes: list[tuple], types: list[np.ndarray], values
             "torsion_periodicities": [n for _, n, _ in classes],
             "torsion_phases": [phase for _, _, phase in classes],
         }
-    first, second = BLOCKS[kind]
+    first, second = KINDS[kind].fields
     if kind == "vdw":
         return {first: [radius for _, radius, _ in classes], second: [depth for _, _, depth in classes]}
     start = {"bond": START_BOND, "angle": START_ANGLE, "urey_bradley": START_UREY_BRADLEY}[kind]

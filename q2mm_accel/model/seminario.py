@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from q2mm_accel.errors import HessianError, ParameterError, TopologyError
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.perceive import type_means
 from q2mm_accel.model.system import System
 from q2mm_accel.model.topology import angle_values, distances
@@ -85,7 +86,7 @@ def estimate_force_constants(
         atoms, types = zip(*(system.terms(kind) for system in systems), strict=True)
         stiffness = [factor * scaling * estimate(*arguments) for arguments in zip(hessians, geometries, atoms, strict=True)]
         equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
-        for name, values in zip(BLOCKS[kind], (stiffness, equilibria), strict=True):
+        for name, values in zip(KINDS[kind].fields, (stiffness, equilibria), strict=True):
             changes[name] = type_means(types, values, getattr(forcefield, name))
     estimated = replace(forcefield, **changes)
     _check_bounds(systems, estimated)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
 
 
 def selected(parameters: str | Iterable[str] | ArrayLike, forcefield: ForceField, what: str) -> np.ndarray:
@@ -69,7 +69,7 @@ def position(label: str, forcefield: ForceField, what: str) -> int:
 
 def fields_of(forcefield: ForceField) -> list[str]:
     """The field that holds each parameter, such as "bond_lengths", in the order of the parameters."""
-    return [name for kind, names in BLOCKS.items() for _ in range(forcefield.n_types(kind)) for name in names]
+    return forcefield.each(lambda parameter: parameter.field)
 
 
 def _named(name: str, forcefield: ForceField, what: str) -> np.ndarray:
