@@ -4,11 +4,12 @@ Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values
 and its exact gradient.
 """
 
-from q2mm_accel.kernel.potentials import register_form
+from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.references import Reference, ReferenceData
-from q2mm_accel.model.system import System
+from q2mm_accel.model.system import Background, System
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.parameters.priors import Prior
 from q2mm_accel.parameters.ties import Tie
@@ -16,10 +17,17 @@ from q2mm_accel.runtime import keep_compiled
 from q2mm_accel.spectra import frequencies
 
 __all__ = [
+    "Background",
+    "Constant",
+    "Coordinate",
     "ForceField",
     "FusedObjective",
+    "Kind",
     "Molecule",
+    "PairKind",
+    "Parameter",
     "Prior",
+    "Read",
     "Reference",
     "ReferenceData",
     "System",
@@ -27,4 +35,5 @@ __all__ = [
     "frequencies",
     "keep_compiled",
     "register_form",
+    "register_kind",
 ]

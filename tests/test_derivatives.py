@@ -5,7 +5,7 @@ data sets along its gradient. What the functions themselves compute is compared 
 """
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,8 @@ def test_a_potential_and_its_derivatives_have_the_derivatives_of_finite_differen
 
     @jax.jit
     def value_slope_curvature(coordinate, parameters):
-        return hessian.derivatives(partial(potential, **parameters), coordinate)
+        value, (slope,), curvatures = hessian.derivatives(lambda q: potential(q, **parameters), (coordinate,))
+        return value, slope, curvatures[0, 0]
 
     parameters = {key: jnp.full_like(coordinate, value) for key, value in parameters.items()}
     check_grads(value_slope_curvature, (coordinate, parameters), order=1, modes=BOTH_WAYS)

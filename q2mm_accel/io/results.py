@@ -6,6 +6,7 @@ from pathlib import Path
 
 from q2mm_accel.errors import ParameterError
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 
 _FORMAT = "q2mm_accel force field 1"
 _UNITS = "kcal/mol, Å, degrees; force constants for E = k (x - x0)²"
@@ -32,7 +33,8 @@ def read_forcefield(path: Path) -> ForceField:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
     arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
-    missing = [name for name in ("form", "labels") if name not in arrays]
+    begun = [kind.fields for kind in KINDS.values() if any(field in arrays for field in kind.fields)]
+    missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")
     try:

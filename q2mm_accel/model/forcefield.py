@@ -58,7 +58,9 @@ class ForceField:
         """Convert to read-only float64 arrays and check them."""
         if not isinstance(form, str):
             raise FormError(f"form is {form!r}; give the name of a functional form, such as 'harmonic' or 'mm3'.")
-        given = {name: values for name, values in {**(arrays or {}), **fields}.items() if values is not None}
+        defaults = constant_fields()
+        given = {**(arrays or {}), **fields}
+        given = {name: values for name, values in given.items() if values is not None or name not in defaults}
         object.__setattr__(self, "form", form)
         object.__setattr__(self, "arrays", _complete({name: _field(name, values) for name, values in given.items()}))
         object.__setattr__(self, "labels", self._labels(labels))
