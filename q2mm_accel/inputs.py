@@ -27,6 +27,7 @@ class FitInputs:
 
     Attributes:
         systems: the molecules with their terms.
+        moving: the same with frozen terms turned into backgrounds: what is computed in each evaluation.
         references: those with a weight above 0, as given and in that order.
         weights: shape (R,), the references' weights after balancing.
         space: which parameters x holds, and how all others follow from it.
@@ -41,6 +42,7 @@ class FitInputs:
     """
 
     systems: tuple[System, ...]
+    moving: tuple[System, ...]
     references: tuple[Reference, ...]
     weights: np.ndarray
     space: ParameterSpace
@@ -85,7 +87,7 @@ class FitInputs:
     def _built(self, n_devices: int, batch_size: int | None) -> Problem:
         sizes = [system.molecule.n_atoms for system in self.systems]
         return build_problem(
-            self.systems,
+            self.moving,
             self.space,
             self.references,
             plan_stacks(sizes, n_devices, batch_size),

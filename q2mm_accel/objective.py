@@ -16,10 +16,12 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
 from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
+from q2mm_accel.frozen import settled
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
@@ -50,6 +52,7 @@ _residuals = jax.jit(kernel.residuals)
 _jacobian = jax.jit(jacobian)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
+_mechanics = jax.jit(whole_mechanics)
 
 
 class Best(NamedTuple):
@@ -156,10 +159,12 @@ class FusedObjective:
         chosen = as_tuple(systems, System, "systems", TopologyError)
         compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(compared, chosen)
+        check_terms(chosen, forcefield)
         space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
         start, limits = start_and_bounds(space, x0, bounds)
         inputs = FitInputs(
             systems=chosen,
+            moving=settled(chosen, space, batch_size, _mechanics),
             references=compared,
             weights=balanced_weights(compared, balance),
             space=space,
@@ -172,7 +177,6 @@ class FusedObjective:
             batch_size=batch_size,
             mesh=devices_shared,
         )
-        check_terms(chosen, forcefield)
         inputs.arrays(precision)
         warn_unused(chosen, space)
         self._open(inputs)

@@ -261,6 +261,11 @@ def gradients(batch: Batch, vector):
     return results
 
 
+def whole_mechanics(batch: Batch, vector):
+    """Energies, gradients and Hessians of each bucket's molecules, whatever references need."""
+    return energies(batch, vector), gradients(batch, vector), hessians(batch, vector)
+
+
 def directions(bucket: Bucket):
     """Unit vectors between the atoms of a bucket's molecules, (M, 3, N, N), 0 where padded."""
     present = bucket.geometry.atom_present

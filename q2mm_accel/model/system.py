@@ -163,6 +163,10 @@ class System:
             changes.update({field: self.arrays[field][~mask] for field in fields})
         return replace(self, **changes)
 
+    def with_background(self, background: Background | None) -> Self:
+        """The system with another background."""
+        return replace(self, background=background)
+
     def _converted(self, given: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         shapes, arrays = _shapes(), {}
         for field, values in given.items():

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Coordinate, Kind, form_named, pair_kinds, term_kinds
+from q2mm_accel.model.kinds import Constant, Coordinate, Kind, form_named, pair_kinds, term_kinds
 from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import Batch, Bucket, Fixed, Geometry, Pairs, Terms
@@ -130,7 +130,6 @@ def _build_terms(
         atoms = system.terms(kind.name)[0]
         columns.append((np.arange(3)[None, None, :] * slot.n_atoms + atoms[:, :, None]).reshape(-1, 3 * width))
     columns = np.concatenate(columns)
-    types = np.concatenate([np.zeros(0, dtype=np.int64), *(system.terms(kind.name)[1] for system in systems)])
     of_term = {
         name: np.repeat(np.array([getattr(slot, name) for slot in slots], dtype=np.int64), counts)
         for name in ("molecule", "component", "element", "n_atoms")
@@ -140,8 +139,8 @@ def _build_terms(
     pieces = [coordinate_pieces(coordinate, kind, systems) for coordinate in coordinates]
     values, first, second = (tuple(_extended(each, n_terms) for each in part) for part in zip(*pieces, strict=True))
     return Terms(
-        present=_extended(np.ones(len(types), dtype=bool), n_terms),
-        parameters=_extended(_positions(kind, systems, forcefield, types), n_terms),
+        present=_extended(np.ones(len(columns), dtype=bool), n_terms),
+        parameters=_extended(parameter_positions(kind, systems, forcefield), n_terms),
         molecule=_extended(of_term["molecule"].astype(np.int32), n_terms),
         coordinates=values,
         first=first,
@@ -150,15 +149,25 @@ def _build_terms(
         rows=_extended(rows.astype(index), n_terms),
         columns=_extended(columns.astype(index), n_terms),
         constants=tuple(
-            _extended(getattr(forcefield, each.field)[types] * (DEGREE if each.unit == "degrees" else 1.0), n_terms)
+            _extended(
+                getattr(forcefield, each.field)[_types(kind, systems)] * (DEGREE if each.unit == "degrees" else 1.0), n_terms
+            )
             for each in kind.constants
         ),
     )
 
 
-def _positions(kind: Kind, systems: Sequence[System], forcefield: ForceField, types: np.ndarray) -> np.ndarray:
-    """Where the parameters of each term stand in the force field's vector, (T, P)."""
-    columns = [forcefield.positions(kind.name)[types]]
+def _factor(constant: Constant) -> float:
+    return DEGREE if constant.unit == "degrees" else 1.0
+
+
+def _types(kind: Kind, systems: Sequence[System]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, dtype=np.int64), *(system.terms(kind.name)[1] for system in systems)])
+
+
+def parameter_positions(kind: Kind, systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
+    """Where the parameters of each term of a kind, and those it reads, stand in the force field's vector, (T, P)."""
+    columns = [forcefield.positions(kind.name)[_types(kind, systems)]]
     for read in kind.reads:
         linked = np.concatenate([np.zeros(0, dtype=np.int64), *(each.linked_types(kind.name, read) for each in systems)])
         place = term_kinds()[read.kind].fields.index(read.field)
