@@ -28,7 +28,7 @@ class Space(NamedTuple):
         return lower / scale, upper / scale
 
     def outside(self, internal, scale, lower, upper) -> tuple[Array, Array]:
-        """X and its derivative dx/dy, (n,) each.
+        """The external x and its derivative dx/dy, (n,) each.
 
         With a box x = y scale, clipped because of rounding. Smoothly, as in MINUIT: a sine between two bounds, a branch of
         a hyperbola above or below a single one. (F. James, M. Roos, Comput. Phys. Commun. 10, 343, 1975.)
