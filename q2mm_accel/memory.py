@@ -107,7 +107,7 @@ def _hessian_bytes(bucket) -> int:
 
 
 def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
-    """The buckets of a stack. Terms are not kept by bucket; each gets a share by its number of components."""
+    """Terms are not kept by bucket; their share goes by the number of components."""
     blocks = sum(terms.second.nbytes for terms in stack.terms.values()) / len(stack.read)
     if all(bucket.outputs == ("energy",) for bucket in stack.buckets):
         blocks = 0.0

@@ -15,6 +15,7 @@ Words:
 - slot: where a molecule stands: its stack, batch, bucket and row (`problem.layout`).
 - output: what a bucket can compute: energies, eigenvalues, Hessians, eigenmatrices; only those that are needed.
 - read: a position in a batch's outputs that a reference needs. Only what is read leaves the batch.
+- fixed: what no free parameter changes, computed once and added: terms that are frozen as a whole, and backgrounds.
 - padding: entries that make arrays rectangular. They may hold anything, NaN too: every use masks them first, before any
   operation that could turn them into a NaN, for 0 times NaN is NaN in a gradient as well.
 - expansion: the affine map from the vector of a solver to all parameters of the force field.
