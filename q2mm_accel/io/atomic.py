@@ -29,6 +29,7 @@ def _refusal(path: str | os.PathLike, error: OSError) -> OutputError:
 @contextmanager
 def _temporary_file(target: Path) -> Iterator[BinaryIO]:
     """A new file beside the target, with a name of its own; removed at the end unless it was renamed."""
+    # in the same folder: a file is renamed at once only within one file system
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -82,6 +83,7 @@ def replace_file(path: str | os.PathLike, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            # Windows does not rename open files
             file.close()
             os.replace(file.name, target)
         _sync_folder(target.parent)

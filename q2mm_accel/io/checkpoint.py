@@ -102,6 +102,7 @@ def fingerprint(arrays: Iterable[np.ndarray], words: Iterable[str]) -> str:
     parts = []
     for number, values in enumerate(arrays):
         array = _numbers(f"arrays[{number}]", values)
+        # every part is hashed with its length, so that no two lists of parts give the same bytes
         parts += [b"array", array.dtype.str.encode(), str(array.shape).encode(), array.tobytes()]
     for word in words:
         parts += [b"word", word.encode()]
@@ -112,6 +113,7 @@ def fingerprint(arrays: Iterable[np.ndarray], words: Iterable[str]) -> str:
 
 
 def _seal(content: bytes) -> bytes:
+    """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest().encode()
 
 
@@ -122,8 +124,10 @@ def _encode(checkpoint: Checkpoint) -> bytes:
     entries |= {_PREFIX + name: array for name, array in checkpoint.arrays.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        # the comment is the very end of a zip file: room for the seal, which is not part of what it seals
         archive.comment = bytes(_SEAL_LENGTH)
         for name, array in entries.items():
+            # as numpy.savez writes it, so that numpy.load reads it
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     content = buffer.getvalue()[:-_SEAL_LENGTH]
@@ -154,6 +158,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _entry(entries: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """One of `_ENTRIES`, of the type that it must have."""
     kind, n_axes = _ENTRIES[name]
     if name not in entries:
         raise CheckpointError(f"the entry {name!r} is missing.")

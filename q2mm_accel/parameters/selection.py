@@ -1,4 +1,4 @@
-"""Parameters of a force field named by labels, shell patterns, fields or a mask."""
+"""Parameters of a force field, chosen by labels, shell patterns, fields or a mask."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -73,6 +73,8 @@ def fields_of(forcefield: ForceField) -> list[str]:
 
 
 def _named(name: str, forcefield: ForceField, what: str) -> np.ndarray:
+    """The parameters that a name means, as a mask: the first reading that matches any counts."""
+    # labels first: they may contain characters, such as brackets, that mean something in a pattern
     readings = (
         (label == name for label in forcefield.labels),
         (field == name for field in fields_of(forcefield)),

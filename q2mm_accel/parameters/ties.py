@@ -85,6 +85,7 @@ def resolve_ties(ties: Iterable[Tie], forcefield: ForceField) -> dict[int, tuple
             raise ParameterError(f"{tie.parameter!r} is tied twice. Give one tie for each parameter.")
         direct[number] = tie.constant, {position(label, forcefield, what): c for label, c in tie.terms.items()}
     try:
+        # sources before those that follow from them, so that one pass of substitution is enough
         order = list(TopologicalSorter({number: terms for number, (_, terms) in direct.items()}).static_order())
     except CycleError as error:
         circle = [forcefield.labels[number] for number in error.args[1]]
@@ -96,7 +97,13 @@ def resolve_ties(ties: Iterable[Tie], forcefield: ForceField) -> dict[int, tuple
 
 
 def _substituted(constant: float, terms: dict[int, float], resolved: dict) -> tuple[float, dict[int, float]]:
-    """An affine function of parameters, in terms of those that are not tied."""
+    """An affine function of parameters as one of those that are not tied.
+
+    Args:
+        constant: of the function.
+        terms: number of a parameter -> its coefficient.
+        resolved: number of a tied parameter -> its own function of parameters that are not tied.
+    """
     total: dict[int, float] = {}
     for number, coefficient in terms.items():
         own, factors = resolved.get(number, (0.0, {number: 1.0}))
