@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import pair_kinds, term_kinds
 from q2mm_accel.model.references import Reference
 from q2mm_accel.model.system import Background, System
 from q2mm_accel.parameters.space import ParameterSpace, parameter_space
@@ -31,6 +30,8 @@ def settled(
         The systems, those without such terms as they were.
     """
     moving = (space.coefficients != 0.0).any(axis=1)
+    if moving.all():
+        return tuple(systems)
     masks = [_frozen(system, space.forcefield, moving) for system in systems]
     concerned = [number for number, mask in enumerate(masks) if any(np.any(each) for each in mask.values())]
     if not concerned:
@@ -48,9 +49,9 @@ def settled(
 def _frozen(system: System, forcefield: ForceField, moving: np.ndarray) -> dict[str, np.ndarray]:
     """Of each kind which terms and pairs have no parameter that moves."""
     masks = {}
-    for name, kind in term_kinds().items():
+    for name, kind in system.kinds.items():
         masks[name] = ~moving[parameter_positions(kind, [system], forcefield)].any(axis=1)
-    for name in pair_kinds():
+    for name in system.pair_kinds:
         pairs = system.pairs(name)
         of_pair = forcefield.positions(name)[pairs.types[pairs.atoms]]  # (n_pairs, 2, parameters of a type)
         masks[name] = ~moving[of_pair].any(axis=(1, 2))

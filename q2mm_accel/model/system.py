@@ -103,9 +103,10 @@ class System:
         object.__setattr__(self, "background", background)
         object.__setattr__(self, "arrays", self._converted({**(arrays or {}), **fields}))
         self._check_background()
-        for name, kind in term_kinds().items():
-            self._check_terms(name, kind)
-        for name in pair_kinds():
+        given = {name.rpartition("_")[0] for name in self.arrays}
+        for name in given & term_kinds().keys():
+            self._check_terms(name, term_kinds()[name])
+        for name in given & pair_kinds().keys():
             self._check_pairs(name)
 
     def __getattr__(self, name: str) -> np.ndarray:
@@ -117,6 +118,16 @@ class System:
         if shape is None:
             raise AttributeError(f"a system has no {name!r}")
         return np.zeros(tuple(max(n, 0) for n in shape), dtype=np.int64)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kinds of terms that it has, by name."""
+        return {name: kind for name, kind in term_kinds().items() if len(self.arrays.get(f"{name}_types", ()))}
+
+    @property
+    def pair_kinds(self) -> tuple[str, ...]:
+        """The kinds of pairs that it has."""
+        return tuple(name for name in pair_kinds() if len(self.arrays.get(f"{name}_pairs", ())))
 
     def terms(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Atoms, shape (n_terms, k), and types, shape (n_terms,), of a kind of term."""

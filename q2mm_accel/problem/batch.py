@@ -42,8 +42,11 @@ def build_stack(
         The batches, of NumPy arrays.
     """
     members = [[member for bucket in batch for member in bucket] for batch in stack.batches]
+    occurring = {kind for batch in members for member in batch for kind in systems[member].kinds}
     counts = {
-        kind: max(sum(len(systems[member].terms(kind)[0]) for member in batch) for batch in members) for kind in term_kinds()
+        kind: max(sum(len(systems[member].terms(kind)[0]) for member in batch) for batch in members)
+        for kind in term_kinds()
+        if kind in occurring
     }
     of_buckets = [[systems[member] for batch in stack.batches for member in batch[i]] for i in range(len(stack.shapes))]
     contents = [(_kinds_of_pairs(found), any(each.background is not None for each in found)) for found in of_buckets]
@@ -60,7 +63,6 @@ def build_stack(
         terms = {
             kind: _build_terms(term_kinds()[kind], of_batch, forcefield, places, layout.quantised(count), n_elements)
             for kind, count in counts.items()
-            if count
         }
         buckets = tuple(
             _build_bucket([systems[member] for member in bucket], *details)
@@ -75,9 +77,8 @@ def _kinds_of_pairs(systems: Sequence[System]) -> dict[str, bool]:
     """The kinds of pairs that occur, and whether any of their factors is not 1."""
     found = {}
     for kind in pair_kinds():
-        pairs = [system.pairs(kind) for system in systems]
-        if any(len(each.atoms) for each in pairs):
-            found[kind] = any(np.any(each.factors != 1.0) for each in pairs)
+        if any(kind in system.pair_kinds for system in systems):
+            found[kind] = any(np.any(system.pairs(kind).factors != 1.0) for system in systems)
     return found
 
 

@@ -20,7 +20,7 @@ from q2mm_accel.errors import (
 )
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, pair_kinds, term_kinds
+from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, term_kinds
 from q2mm_accel.model.references import Reference
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.space import ParameterSpace
@@ -56,15 +56,14 @@ def check_terms(systems: Sequence[System], forcefield: ForceField) -> None:
     _check_types(systems, forcefield)
     form = form_named(forcefield.form)
     for system in systems:
-        for kind in term_kinds().values():
-            if len(system.terms(kind.name)[0]):
-                _check_coordinates(system, kind, form, forcefield)
+        for kind in system.kinds.values():
+            _check_coordinates(system, kind, form, forcefield)
 
 
 def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
     for system in systems:
-        kinds = {kind: system.terms(kind)[1] for kind in term_kinds()}
-        kinds |= {kind: pairs.types for kind in pair_kinds() if len((pairs := system.pairs(kind)).atoms)}
+        kinds = {kind: system.terms(kind)[1] for kind in system.kinds}
+        kinds |= {kind: system.pairs(kind).types for kind in system.pair_kinds}
         for kind, types in kinds.items():
             count = forcefield.n_types(kind)
             if len(types) and types.max() >= count:
@@ -73,8 +72,8 @@ def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
                     f"{system.molecule.name}: {kind} {term} has the type {types[term]}, but the force field has {count} "
                     f"{kind} types, from 0. Add the type or correct {kind}_types."
                 )
-        for name, kind in term_kinds().items():
-            for read in kind.reads if len(system.terms(name)[0]) else ():
+        for name, kind in system.kinds.items():
+            for read in kind.reads:
                 system.linked_types(name, read)
 
 
@@ -229,12 +228,12 @@ def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
     """Whether a term uses the parameter, (n_parameters,)."""
     used = np.zeros(forcefield.n_parameters, dtype=bool)
     for system in systems:
-        for name, kind in term_kinds().items():
+        for name, kind in system.kinds.items():
             used[forcefield.positions(name)[system.terms(name)[1]]] = True
             for read in kind.reads:
                 column = term_kinds()[read.kind].fields.index(read.field)
                 used[forcefield.positions(read.kind)[system.linked_types(name, read), column]] = True
-        for name in pair_kinds():
+        for name in system.pair_kinds:
             pairs = system.pairs(name)
             used[forcefield.positions(name)[pairs.types[np.unique(pairs.atoms)]]] = True
     return used
