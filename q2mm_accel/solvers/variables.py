@@ -13,6 +13,8 @@ _NUDGE = 1e-3
 """How far from its bounds a smoothly bounded variable starts, relative to their distance ..."""
 _LARGEST_NUDGE = 0.1
 """... but at most, in typical changes."""
+_ROUNDINGS = 4.0
+"""How close to a bound an internal variable is at it, relative to the variable in units of rounding."""
 
 
 class Space(NamedTuple):
@@ -30,11 +32,17 @@ class Space(NamedTuple):
     def outside(self, internal, scale, lower, upper) -> tuple[Array, Array]:
         """The external x and its derivative dx/dy, (n,) each.
 
-        With a box x = y scale, clipped because of rounding. Smoothly, as in MINUIT: a sine between two bounds, a branch of
-        a hyperbola above or below a single one. (F. James, M. Roos, Comput. Phys. Commun. 10, 343, 1975.)
+        With a box x = y scale. A variable at its bound but for rounding is exactly there: a solver that asks which variables
+        their bounds hold would otherwise count for ever on one that cannot move.
+        Smoothly, as in MINUIT: a sine between two bounds, a branch of a hyperbola above or below a single one.
+        (F. James, M. Roos, Comput. Phys. Commun. 10, 343, 1975.)
         """
         if not self.smooth:
-            return jnp.clip(internal * scale, lower, upper), scale
+            reach = _ROUNDINGS * jnp.finfo(internal.dtype).eps * jnp.abs(internal)
+            least, most = self.box(scale, lower, upper)
+            value = jnp.clip(internal * scale, lower, upper)
+            value = jnp.where(internal - least <= reach, lower, value)
+            return jnp.where(most - internal <= reach, upper, value), scale
         below, above = jnp.isfinite(lower), jnp.isfinite(upper)
         # Every branch below is computed for every variable, so that each must stay finite where another is chosen.
         half = jnp.where(below & above, 0.5 * (upper - lower), 1.0)

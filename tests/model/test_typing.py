@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from tolerances import CLOSED_FORM
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnmatchedTermWarning
@@ -12,7 +13,6 @@ from q2mm_accel.model import topology as perception
 from q2mm_accel.model.kinds import parameter_fields
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import START_ANGLE, START_BOND, UFF, perceive
-from tests.tolerances import CLOSED_FORM
 
 BENT_MOLECULES = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "h2o2")
 START_ROUNDING = 1e-3

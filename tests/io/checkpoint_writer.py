@@ -12,7 +12,7 @@ import numpy as np
 
 # the folder of the package without its __init__, which imports JAX: the process starts in a tenth of the time
 package = types.ModuleType("q2mm_accel")
-package.__path__ = [str(Path(__file__).parents[1] / "q2mm_accel")]
+package.__path__ = [str(Path(__file__).parents[2] / "q2mm_accel")]
 sys.modules["q2mm_accel"] = package
 
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint  # noqa: E402

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from tolerances import CLOSED_FORM
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import HessianError, ParameterError, TopologyError
@@ -12,7 +13,6 @@ from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.system import System
 from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_KCALMOL
-from tests.tolerances import CLOSED_FORM
 
 BOND_UNITS = 2e-5
 """Relative: q2mm's 15.569141 mdyn/Å per hartree/bohr² against 627.51 kcal/mol per hartree. Expected 1.3e-5."""

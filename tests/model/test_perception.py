@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from q2mm.models.molecule import Q2MMMolecule
 from scipy.sparse.csgraph import shortest_path
+from tolerances import CLOSED_FORM
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
 from q2mm_accel.model import topology as perception
 from q2mm_accel.model.molecule import Molecule
-from tests.tolerances import CLOSED_FORM
 
 BENT_MOLECULES = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "h2o2")
 

@@ -203,6 +203,21 @@ def test_the_minimum_is_that_of_scipy_where(limits, method):
         assert np.all(distance == 0.0)
 
 
+def test_a_variable_at_its_bound_but_for_rounding_does_not_keep_a_fit_from_ending():
+    objective, rng = ch3f(), np.random.default_rng(0)
+    scale, off = objective.typical_scale, 0
+    for _ in range(12):
+        start = objective.x0 * (1.0 + 1e-9 * rng.standard_normal(8))
+        inwards = (minimum().x > start) ^ (np.arange(8) >= 4)
+        bounds = Bounds(np.where(inwards, start, -np.inf), np.where(inwards, np.inf, start))
+        off += np.any(start / scale * scale != start)
+        result = objective.solve_native("levenberg-marquardt", x0=start, bounds=bounds, **TIGHT)
+        assert result.success and result.nit < 40, f"{result.nit} steps: {result.message}"
+        left = projected_gradient(objective, result.x, bounds)
+        assert left <= tolerances.STATIONARY * projected_gradient(objective, start, bounds)
+    assert off, "some variables must be off their bounds by rounding"
+
+
 def test_bounds_may_be_pairs():
     bounds, start, _ = limited_minimum("the minimum is cut off")
     pairs = [tuple(None if np.isinf(limit) else limit for limit in pair) for pair in zip(bounds.lb, bounds.ub, strict=True)]

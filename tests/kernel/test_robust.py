@@ -14,8 +14,9 @@ from scipy.optimize import least_squares
 from q2mm_accel import FusedObjective, Reference, ReferenceData
 from q2mm_accel.errors import OptionError
 from q2mm_accel.kernel import loss as kernel
-from q2mm_accel.kernel.robust import LOSSES, shaped
+from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.parameters.priors import NO_ROWS, Prior, prior_rows
+from q2mm_accel.problem.checks import LOSSES
 
 KINDS = ("energy", "frequency", "hessian_element")
 

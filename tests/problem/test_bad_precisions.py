@@ -126,8 +126,8 @@ for call in (
 @pytest.fixture(scope="module")
 def output():
     """What a process without JAX's 64-bit mode prints, by the words before colons."""
-    folder = Path(__file__).parent
-    environment = os.environ | {"JAX_ENABLE_X64": "0", "PYTHONPATH": os.pathsep.join([str(folder.parent), str(folder)])}
+    folders = [str(folder) for folder in Path(__file__).parents[:3]]
+    environment = os.environ | {"JAX_ENABLE_X64": "0", "PYTHONPATH": os.pathsep.join(folders)}
     command = [sys.executable, "-W", "error", "-c", WITHOUT_64_BITS]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert finished.returncode == 0, finished.stderr

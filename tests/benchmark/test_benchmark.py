@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy.optimize import OptimizeResult
+from tolerances import LOSS
 
 from q2mm_accel.benchmark import devices, precision
 from q2mm_accel.benchmark.__main__ import _parsed, _parser
@@ -14,7 +15,6 @@ from q2mm_accel.benchmark.native import GOALS, TIMES, readings
 from q2mm_accel.benchmark.starts import by_native, by_scipy, compared, starts_of
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
-from tests.tolerances import LOSS
 
 
 @pytest.fixture(scope="module")
