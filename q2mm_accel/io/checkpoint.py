@@ -9,7 +9,6 @@ import io
 import os
 import re
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError
+from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError, warn_user
 from q2mm_accel.io.atomic import check_writable, replace_file
 
 VERSION = 1
@@ -247,5 +246,5 @@ class Checkpointer:
         try:
             save_checkpoint(self.path, checkpoint)
         except OutputError as error:
-            warnings.warn(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning, stacklevel=2)
+            warn_user(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning)
         self._last = self._clock()

@@ -1,11 +1,9 @@
 """Which atoms of a molecule form bonds, angles, torsions, impropers and van der Waals pairs, judged by its geometry."""
 
-import warnings
-
 import numpy as np
 from numpy.typing import ArrayLike
 
-from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
+from q2mm_accel.errors import TopologyError, UnmatchedTermWarning, warn_user
 from q2mm_accel.model.elements import COVALENT_RADII
 from q2mm_accel.model.molecule import Molecule
 
@@ -198,11 +196,10 @@ def _without_linear(molecule: Molecule, kind: str, rows: np.ndarray, widest: np.
     if linear.any():
         omitted = ", ".join("-".join(map(str, row)) for row in rows[linear][:_LISTED].tolist())
         more = int(linear.sum()) - _LISTED
-        warnings.warn(
+        warn_user(
             f"{molecule.name}: {int(linear.sum())} {kind}(s) left out for an angle above {LINEAR_ANGLE} degrees, "
             f"where the dihedral is undefined: atoms {omitted}{f' and {more} more' if more > 0 else ''}. "
             "If such an angle should bend back, give the System its own torsion_atoms.",
             UnmatchedTermWarning,
-            stacklevel=3,
         )
     return rows[~linear]

@@ -3,7 +3,6 @@
 Everything here runs on the host, once for each objective.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from q2mm_accel.errors import (
     ReferenceDataError,
     TopologyError,
     UnusedParameterWarning,
+    warn_user,
 )
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import BLOCKS, ForceField
@@ -83,12 +83,11 @@ def _check_angles(system: System, equilibria: np.ndarray) -> None:
             "it has no derivative. Remove the term or check the coordinates."
         )
     for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - equilibria > np.degrees(NEARLY_LINEAR))):
-        warnings.warn(
+        warn_user(
             f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
             f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
             "Set the equilibrium to 180 degrees.",
             LinearAngleWarning,
-            stacklevel=4,
         )
 
 
@@ -204,11 +203,10 @@ def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
     used[space.columns[depends]] = True
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
-        warnings.warn(
+        warn_user(
             f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
             f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
-            stacklevel=3,
         )
 
 
