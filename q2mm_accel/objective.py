@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
+from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
@@ -198,7 +198,8 @@ class FusedObjective:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
             x0: another start, shape (n,), in q2mm's units.
             bounds: other bounds, in q2mm's units.
-            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective.
+            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
+                parameter_scale.
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
@@ -207,8 +208,13 @@ class FusedObjective:
             InteropError: a term, reference or engine that cannot be carried over.
             MoleculeError: a molecule whose coordinates or masses cannot be right.
             ParameterError: the start lies outside the bounds, or as for a new objective.
-            OptionError: as for a new objective.
+            OptionError: a parameter_scale, or as for a new objective.
         """
+        if "parameter_scale" in options:
+            raise OptionError(
+                "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
+                "the optimizer scale; solve_native does."
+            )
         found = problem_from_q2mm(objective_function)
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")
