@@ -23,7 +23,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
@@ -142,7 +142,7 @@ class FusedObjective:
             FormError: unknown functional form.
             TopologyError: a term or type that does not exist or is undefined.
             ReferenceDataError: a reference to something that does not exist, or no reference.
-            ParameterError: x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
+            ParameterError: no force field; x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
             OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
 
         Warns:
@@ -152,7 +152,7 @@ class FusedObjective:
         require(precision)
         devices_shared = mesh_of(devices, mesh)
         check_batch_size(batch_size)
-        form_named(forcefield.form)
+        form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
         chosen = as_tuple(systems, System, "systems", TopologyError)
         compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(compared, chosen)
