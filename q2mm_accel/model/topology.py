@@ -1,10 +1,11 @@
 """Which atoms of a molecule form bonds, angles, torsions, impropers and van der Waals pairs, judged by its geometry."""
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning, warn_user
-from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.elements import COVALENT_RADII
 from q2mm_accel.model.molecule import Molecule
 
@@ -35,9 +36,8 @@ def bonds(molecule: Molecule, tolerance: float = 1.3) -> np.ndarray:
 
     Source: radii of Cordero et al., Dalton Trans. 2008, 2832; the criterion and the value 1.3 are q2mm's.
     """
-    tolerance = float(real_array(tolerance, f"{molecule.name}: the bond tolerance", TopologyError, shape=()))
-    if tolerance <= 0.0:
-        raise TopologyError(f"{molecule.name}: the bond tolerance is {tolerance}; give a number such as 1.3.")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0.0 < tolerance < np.inf:
+        raise TopologyError(f"{molecule.name}: the bond tolerance is {tolerance!s:.60}; give a number such as 1.3.")
     for atom, symbol in enumerate(molecule.symbols):
         if symbol not in COVALENT_RADII:
             raise TopologyError(
