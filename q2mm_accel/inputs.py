@@ -101,8 +101,9 @@ class FitInputs:
     def fingerprint(self) -> str:
         """SHA-256 of everything that defines the loss, x and its bounds: molecules, references and options.
 
-        Of what was given, not of what follows from it, so that it is the same on every processor. Names of molecules,
-        precision, batches and devices do not count: a fit may go on with others.
+        Of what was given, not of what follows from it, so that it is the same on every processor. What a script computes
+        before, such as estimated force constants, is given too. Names of molecules and labels, precision, batches and
+        devices do not count: a fit may go on with others.
         """
         forcefield = self.space.forcefield
         arrays: list[np.ndarray] = [forcefield.parameters]
@@ -118,7 +119,7 @@ class FitInputs:
                 arrays += [np.array(system.background.energy), system.background.gradient, system.background.hessian]
         for reference in self.references:
             arrays += [np.array([reference.value, reference.system])]
-            words += [reference.kind, str(reference.index)]
+            words += [reference.kind, str(np.ravel([] if reference.index is None else reference.index).tolist())]
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]

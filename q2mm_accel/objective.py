@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
+from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
 from q2mm_accel.frozen import settled
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
@@ -24,7 +24,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.references import Reference, ReferenceData
@@ -145,7 +145,7 @@ class FusedObjective:
             FormError: unknown functional form.
             TopologyError: a term or type that does not exist or is undefined.
             ReferenceDataError: a reference to something that does not exist, or no reference.
-            ParameterError: x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
+            ParameterError: no force field; x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
             OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
 
         Warns:
@@ -155,7 +155,7 @@ class FusedObjective:
         require(precision)
         devices_shared = mesh_of(devices, mesh)
         check_batch_size(batch_size)
-        form_named(forcefield.form)
+        form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
         chosen = as_tuple(systems, System, "systems", TopologyError)
         compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(compared, chosen)
@@ -202,7 +202,8 @@ class FusedObjective:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
             x0: another start, shape (n,), in q2mm's units.
             bounds: other bounds, in q2mm's units.
-            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective.
+            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
+                parameter_scale.
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
@@ -211,8 +212,13 @@ class FusedObjective:
             InteropError: a term, reference or engine that cannot be carried over.
             MoleculeError: a molecule whose coordinates or masses cannot be right.
             ParameterError: the start lies outside the bounds, or as for a new objective.
-            OptionError: as for a new objective.
+            OptionError: a parameter_scale, or as for a new objective.
         """
+        if "parameter_scale" in options:
+            raise OptionError(
+                "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
+                "the optimizer scale; solve_native does."
+            )
         found = problem_from_q2mm(objective_function)
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")

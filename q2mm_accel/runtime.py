@@ -78,7 +78,10 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
 
     Raises:
         OutputError: it cannot be made.
+        OptionError: it is no path.
     """
+    if folder is not None and not isinstance(folder, str | PathLike):
+        raise OptionError(f"folder is {folder!r:.60}; give the path of a folder.")
     path = (cache_folder() / "compiled" if folder is None else Path(folder)).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)

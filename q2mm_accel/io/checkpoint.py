@@ -9,7 +9,6 @@ import io
 import os
 import re
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError
-from q2mm_accel.io.atomic import check_writable, replace_file
+from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError, warn_user
+from q2mm_accel.io.atomic import check_writable, checked_path, replace_file
+from q2mm_accel.model.arguments import instance
 
 VERSION = 1
 """Version of the format; a file of another version is refused."""
@@ -70,7 +70,9 @@ class Checkpoint:
         x = _numbers("x", self.x)
         if x.ndim != 1 or not np.can_cast(x.dtype, np.float64):
             raise CheckpointError(f"x has type {x.dtype} and shape {x.shape}; it must be one row of real numbers.")
-        for name in self.arrays:
+        if isinstance(self.fun, bool) or not isinstance(self.fun, Real):
+            raise CheckpointError(f"fun is {self.fun!r:.60}; it must be a number.")
+        for name in instance(self.arrays, Mapping, "arrays", CheckpointError):
             if not isinstance(name, str) or not _ARRAY_NAME.fullmatch(name):
                 raise CheckpointError(f'An array is named {name!r}; use letters, digits, "_", "-" and "." only.')
         object.__setattr__(self, "x", _frozen(x.astype(np.float64)))
@@ -179,8 +181,10 @@ def load_checkpoint(path: str | os.PathLike, fingerprint: str | None = None) -> 
     Raises:
         CheckpointError: the file is missing, unreadable, damaged, of another version or of another problem.
     """
+    if fingerprint is not None:
+        instance(fingerprint, str, "fingerprint", CheckpointError)
     try:
-        content = Path(path).read_bytes()
+        content = checked_path(path, CheckpointError).read_bytes()
     except OSError as error:
         raise CheckpointError(f"Checkpoint {path} cannot be read: {error.strerror}. {_REMEDY}") from error
     try:
@@ -200,8 +204,9 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
 
     Raises:
         OutputError: the file cannot be written; one that was there stays whole.
+        CheckpointError: there is no checkpoint to be written.
     """
-    replace_file(path, _encode(checkpoint))
+    replace_file(path, _encode(instance(checkpoint, Checkpoint, "checkpoint", CheckpointError)))
 
 
 class Checkpointer:
@@ -225,14 +230,18 @@ class Checkpointer:
 
         Raises:
             OutputError: no file can be written there.
-            OptionError: `every` is negative or no number.
+            OptionError: `every` is negative or no number, or `clock` no function.
             CheckpointError: the file exists and must not be replaced.
         """
-        if not isinstance(every, Real) or not every >= 0:
-            raise OptionError(f"every is {every!r}; the interval between checkpoints is a number of seconds from 0.")
+        if isinstance(every, bool) or not isinstance(every, Real) or not every >= 0:
+            raise OptionError(f"every is {every!r:.60}; the interval between checkpoints is a number of seconds from 0.")
+        if not callable(clock):
+            raise OptionError(f"clock is {clock!r:.60}; it must be a function that returns seconds.")
         check_writable(path)
-        if replaces is not None and Path(path).exists():
-            load_checkpoint(path, replaces)
+        if replaces is not None:
+            instance(replaces, str, "replaces", CheckpointError)
+            if Path(path).exists():
+                load_checkpoint(path, replaces)
         self.path = Path(path).absolute()
         self.every = every
         self._clock = clock
@@ -252,5 +261,5 @@ class Checkpointer:
         try:
             save_checkpoint(self.path, checkpoint)
         except OutputError as error:
-            warnings.warn(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning, stacklevel=2)
+            warn_user(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning)
         self._last = self._clock()

@@ -1,13 +1,12 @@
 """Start and bounds of x, in the forms that users and SciPy pass, checked."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import BoundsWarning, ParameterError
+from q2mm_accel.errors import BoundsWarning, ParameterError, warn_user
 from q2mm_accel.model.arguments import parameter_vector
 from q2mm_accel.parameters.space import ROUNDING, ParameterSpace
 
@@ -95,11 +94,10 @@ def _warn_leaving(space: ParameterSpace, bounds: Bounds) -> None:
         for i in np.flatnonzero(outside)
     ]
     if named:
-        warnings.warn(
+        warn_user(
             f"a fit can leave the force field's bounds, for these parameters follow from others: {'; '.join(named[:4])}"
             f"{' ...' if len(named) > 4 else ''}. Pass narrower bounds, or check the result.",
             BoundsWarning,
-            stacklevel=4,
         )
 
 

@@ -3,7 +3,6 @@
 Everything here runs on the host, once for each objective.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ from q2mm_accel.errors import (
     ReferenceDataError,
     TopologyError,
     UnusedParameterWarning,
+    warn_user,
 )
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
@@ -102,12 +102,11 @@ def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np
         return  # that of another kind is checked there
     values = getattr(forcefield, kind.fields[coordinate.equilibrium])[system.terms(name)[1]]
     for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - values > np.degrees(NEARLY_LINEAR))):
-        warnings.warn(
+        warn_user(
             f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is linear but its "
             f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
             "Set the equilibrium to 180 degrees.",
             LinearAngleWarning,
-            stacklevel=5,
         )
 
 
@@ -216,11 +215,10 @@ def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
     used[space.columns[depends]] = True
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
-        warnings.warn(
+        warn_user(
             f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
             f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
-            stacklevel=3,
         )
 
 

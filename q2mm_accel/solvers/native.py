@@ -1,7 +1,6 @@
 """`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import everywhere
-from q2mm_accel.errors import CheckpointWarning, NonFiniteError
+from q2mm_accel.errors import CheckpointWarning, NonFiniteError, warn_user
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.model.arguments import parameter_vector
@@ -92,10 +91,9 @@ def _resumed(
     if difference is None:
         return fits, best
     if n_starts(known) > 1:
-        warnings.warn(
+        warn_user(
             f"{options.resume} holds {n_starts(known)} fits, of which only the best point is used: {difference}.",
             CheckpointWarning,
-            stacklevel=4,
         )
     return _fits(inputs, method, best, limits, options), best
 
