@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from q2mm_accel.errors import FormError
+from q2mm_accel.model.arguments import truth
 from q2mm_accel.model.kinds import (
     FORMS,
     KINDS,
@@ -210,6 +211,8 @@ def register_form(name: str, like: str = "harmonic", *, damped_torsions: bool | 
     if name in FORMS:
         raise FormError(f"the form {name!r} exists already; choose another name.")
     old = form_named(like)
+    if damped_torsions is not None:
+        truth(damped_torsions, "damped_torsions", FormError)
     combined = {
         f"combine_{field.removeprefix(f'{kind}_')}": field for kind, each in pair_kinds().items() for field in each.fields
     }

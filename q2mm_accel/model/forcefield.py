@@ -11,7 +11,7 @@ from scipy.optimize import Bounds
 
 from q2mm_accel.errors import FormError, ParameterError
 from q2mm_accel.model.arguments import real_array
-from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, parameter_fields
+from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
 _Value = TypeVar("_Value")
 
@@ -100,10 +100,11 @@ class ForceField:
 
     def n_types(self, kind: str) -> int:
         """Number of types of a kind of term."""
-        return len(getattr(self, KINDS[kind].fields[0]))
+        return len(getattr(self, kind_named(kind).fields[0]))
 
     def positions(self, kind: str) -> np.ndarray:
         """Where the parameters of a kind's types stand in `parameters`, shape (n_types, parameters of a type)."""
+        kind_named(kind)
         start = 0
         for name, declared in KINDS.items():
             size = self.n_types(name) * len(declared.parameters)

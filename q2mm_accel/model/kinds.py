@@ -311,6 +311,17 @@ KINDS: dict[str, Kind | PairKind] = {kind.name: kind for kind in _DECLARED}
 """All kinds by name, in the order of the parameter vector."""
 
 
+def kind_named(name: str) -> Kind | PairKind:
+    """The kind of that name.
+
+    Raises:
+        FormError: there is none.
+    """
+    if not isinstance(name, str) or name not in KINDS:
+        raise FormError(f"there is no kind {name!r}; kinds are {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
 def term_kinds() -> dict[str, Kind]:
     """The kinds of terms by name, in the order of the parameter vector."""
     return {name: kind for name, kind in KINDS.items() if isinstance(kind, Kind)}

@@ -8,9 +8,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from q2mm_accel.errors import TopologyError
+from q2mm_accel.errors import FormError, TopologyError
 from q2mm_accel.model.arguments import real_array
-from q2mm_accel.model.kinds import KINDS, Kind, PairKind, Read, pair_kinds, term_kinds
+from q2mm_accel.model.kinds import KINDS, Kind, PairKind, Read, kind_named, pair_kinds, term_kinds
 from q2mm_accel.model.molecule import Molecule
 
 
@@ -98,7 +98,7 @@ class System:
     ) -> None:
         """Convert to read-only arrays and check them."""
         if not isinstance(molecule, Molecule):
-            raise TopologyError(f"a System is made of a Molecule, not of {molecule!r}; create the Molecule first.")
+            raise TopologyError(f"molecule is {molecule!r}; a System is made of a Molecule: create that first.")
         object.__setattr__(self, "molecule", molecule)
         object.__setattr__(self, "background", background)
         object.__setattr__(self, "arrays", self._converted({**(arrays or {}), **fields}))
@@ -131,10 +131,14 @@ class System:
 
     def terms(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Atoms, shape (n_terms, k), and types, shape (n_terms,), of a kind of term."""
+        if isinstance(kind_named(kind), PairKind):
+            raise FormError(f"the kind {kind!r} is one of pairs; take `pairs`.")
         return getattr(self, f"{kind}_atoms"), getattr(self, f"{kind}_types")
 
     def pairs(self, kind: str) -> Pairs:
         """The pairs of a kind."""
+        if isinstance(kind_named(kind), Kind):
+            raise FormError(f"the kind {kind!r} is one of terms; take `terms`.")
         atoms = getattr(self, f"{kind}_pairs")
         return Pairs(atoms, getattr(self, f"{kind}_types"), self.arrays.get(f"{kind}_factors", np.ones(len(atoms))))
 
