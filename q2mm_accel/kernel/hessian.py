@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 from q2mm_accel.model.kinds import KINDS, Coordinate, Form, Kind, form_named, pair_kinds, parameter_fields, term_kinds
-from q2mm_accel.problem.arrays import Batch, Bucket, Geometry, Pairs, Terms
+from q2mm_accel.problem.arrays import Array, Batch, Bucket, Geometry, Pairs, Terms
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.units import DEGREE
 
@@ -57,12 +56,13 @@ def derivatives(function: Callable, coordinates: tuple):
     def with_slope(a):
         return lambda *q: jax.jvp(function, q, along(a))
 
-    value, slopes, curvatures = None, [], {}
-    for a in range(count):
-        for b in range(a + 1):
-            (value, slope), (_, curvatures[a, b]) = jax.jvp(with_slope(a), coordinates, along(b))
-        slopes.append(slope)
-    return value, slopes, curvatures
+    values, slopes, curvatures = [], [], {}
+    for a, b in couples(count):
+        (value, slope), (_, curvatures[a, b]) = jax.jvp(with_slope(a), coordinates, along(b))
+        values.append(value)
+        if a == b:
+            slopes.append(slope)
+    return values[0], slopes, curvatures
 
 
 def _seen(coordinate: Coordinate, value, parameters):
@@ -151,7 +151,7 @@ def atom_parameters(batch: Batch, kind: str, vector) -> list:
         if kind not in bucket.pairs:
             results.append(None)
             continue
-        present = bucket.geometry.atom_present
+        present = bucket.distances.atom_present
         types = jnp.where(present, bucket.pairs[kind].types, 0)
         results.append(jnp.stack([jnp.where(present, block[:, column][types], 1.0) for column in range(width)]))
     return results
@@ -169,7 +169,7 @@ def coefficients_of_pairs(batch: Batch, kind: str, first, second) -> list:
     chosen = [number for number, bucket in enumerate(batch.buckets) if kind in bucket.pairs]
     present, distance, factors, *combined = (
         _flat([batch.buckets[number].pairs[kind].present for number in chosen]),
-        _flat([batch.buckets[number].geometry.distance for number in chosen]),
+        _flat([batch.buckets[number].distances.distance for number in chosen]),
         _flat_factors([batch.buckets[number].pairs[kind] for number in chosen], distance_type=batch.dtype),
         *(
             _flat(
@@ -268,9 +268,9 @@ def whole_mechanics(batch: Batch, vector):
 
 def directions(bucket: Bucket):
     """Unit vectors between the atoms of a bucket's molecules, (M, 3, N, N), 0 where padded."""
-    present = bucket.geometry.atom_present
+    present = bucket.distances.atom_present
     both = present[:, :, None] & present[:, None, :]
-    return jnp.where(both[:, None], bucket.geometry.direction, 0.0)
+    return jnp.where(both[:, None], bucket.distances.direction, 0.0)
 
 
 def term_updates(terms: Terms, along, curved):
@@ -324,7 +324,7 @@ def hessians(batch: Batch, vector):
     for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
-            result = result + pairwise(bucket.geometry, pairs.slope, pairs.curvature).reshape(shape)
+            result = result + pairwise(bucket.distances, pairs.slope, pairs.curvature).reshape(shape)
         results.append(result if bucket.fixed is None else result + bucket.fixed.hessian)
         start += math.prod(shape)
     return results

@@ -77,7 +77,7 @@ def assembled(batch: Batch, total, matrices, values):
             results.append(values[number].astype(dtype))
         if "hessian" in bucket.outputs:
             results.append(matrices[number].astype(dtype))
-        if "eigenmatrix" in bucket.outputs:
+        if "eigenmatrix" in bucket.outputs and bucket.eigenvectors is not None:
             matrix = matrices[number].astype(dtype)
             results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrix @ bucket.eigenvectors)
     return jnp.concatenate([result.reshape(-1) for result in results])[batch.read]

@@ -98,9 +98,9 @@ def by_bucket(flat, shapes):
 
 def types_of_atoms(bucket: Bucket, kind: str, n_types: int):
     """1 where an atom has the type of a kind of pairs, (M, n_types, N)."""
-    types = jnp.where(bucket.geometry.atom_present, bucket.pairs[kind].types, -1)
+    types = jnp.where(bucket.distances.atom_present, bucket.pairs[kind].types, -1)
     matches = jnp.arange(n_types, dtype=types.dtype)[None, :, None] == types[:, None]
-    return matches.astype(bucket.geometry.distance.dtype)
+    return matches.astype(bucket.distances.distance.dtype)
 
 
 def n_types_of(batch: Batch, kind: str) -> int:
@@ -144,7 +144,7 @@ def hessian_slopes(batch: Batch, found: Changes):
 
         def of_one(of_type, slope, curvature):
             own = [of_type[:, :, None] * change for change in (slope, curvature)]
-            return pairwise(bucket.geometry, *(each + jnp.swapaxes(each, 1, 2) for each in own))
+            return pairwise(bucket.distances, *(each + jnp.swapaxes(each, 1, 2) for each in own))
 
         both = jax.vmap(jax.vmap(of_one, (None, 0, 0)), (1, None, None))
         return both(types, each.slope, each.curvature).reshape(-1, *shapes[number])

@@ -170,7 +170,7 @@ class ForceField:
         return [what(parameter) for _, _, parameter in self._entries()]
 
 
-def _field(name: str, values: ArrayLike) -> np.ndarray:
+def _field(name: str, values: ArrayLike | None) -> np.ndarray:
     known = [*parameter_fields(), *constant_fields()]
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.0)
@@ -209,12 +209,12 @@ def _check_constant(field: str, values: np.ndarray, integer: bool) -> None:
             raise ParameterError(f"{field}[{number}] is {value}; a periodicity is an integer from 1.")
 
 
-def _vector(values: ArrayLike, what: str) -> np.ndarray:
+def _vector(values: ArrayLike | None, what: str) -> np.ndarray:
     try:
         raw = np.asarray(values, dtype=object)
     except ValueError as error:
         raise ParameterError(f"{what} must be a list of real numbers: {error}.") from error
-    if raw.ndim != 1:
+    if values is None or raw.ndim != 1:
         raise ParameterError(f"{what} must be one-dimensional, but has the shape {raw.shape}.")
     for number, value in enumerate(raw):
         if isinstance(value, float | np.floating) and not np.isfinite(value):

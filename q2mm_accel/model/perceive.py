@@ -167,7 +167,7 @@ def _torsion_terms(
     if impropers:
         improper = topology.impropers(molecule, bonds)
         rows.append(improper)
-        classes += [(f"improper {'-'.join(names[atom] for atom in row)} n=2", 2, 180.0) for row in improper.tolist()]
+        classes += [(f"improper {'-'.join(_words(names, row))} n=2", 2, 180.0) for row in improper.tolist()]
     return _Terms(np.concatenate(rows), classes)
 
 
@@ -196,8 +196,12 @@ def _outer_terms(coordinates: np.ndarray, bonds: np.ndarray, angles: np.ndarray,
 
 def _classes(kind: str, names: Sequence[str], rows: np.ndarray) -> list[tuple[str]]:
     """Labels such as ("angle F-C-H",), the same in either direction."""
-    words = [tuple(names[atom] for atom in row) for row in rows.tolist()]
+    words = [_words(names, row) for row in rows.tolist()]
     return [(f"{kind} {'-'.join(min(word, word[::-1]))}",) for word in words]
+
+
+def _words(names: Sequence[str], atoms: Iterable[int]) -> tuple[str, ...]:
+    return tuple(names[int(atom)] for atom in atoms)
 
 
 def _number(classes: Iterable[list[tuple]]) -> tuple[list[np.ndarray], list[tuple]]:
