@@ -47,7 +47,8 @@ def real_array(
     if raw.dtype.kind not in "fiuO" or not fits:
         raise error(f"{wanted}, but has the shape {raw.shape} and the dtype {raw.dtype}: {str(values)[:60]}")
     try:
-        array = np.array(raw, dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):  # of longer numbers: what becomes infinite is refused below
+            array = np.array(raw, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as problem:
         raise error(f"{wanted}: {problem}.") from problem
     if finite and not np.all(np.isfinite(array)):

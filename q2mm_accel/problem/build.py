@@ -49,8 +49,8 @@ def build_problem(
     reads, source = build_reads(table, slots, stacks, outputs)
     return Problem(
         stacks=tuple(
-            build_stack(stack, systems, space.forcefield, slots, *needs)
-            for stack, *needs in zip(stacks, outputs, reads, strict=True)
+            build_stack(stack, systems, space.forcefield, slots, needed, read)
+            for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
         references=build_references(table, table.weight if weights is None else weights, source),
         expansion=Expansion(space.offset, space.columns, space.coefficients),
