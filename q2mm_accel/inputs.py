@@ -10,7 +10,7 @@ from scipy.optimize import Bounds
 from q2mm_accel.devices import n_shares, placed
 from q2mm_accel.io.checkpoint import fingerprint
 from q2mm_accel.memory import memory_explained
-from q2mm_accel.model.reference_table import KINDS, ReferenceTable
+from q2mm_accel.model.reference_table import REFERENCE_KINDS, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
@@ -121,7 +121,7 @@ class FitInputs:
         # kinds by name: codes change when others are added
         kinds, codes = np.unique(references.kind, return_inverse=True)
         arrays += [codes.astype(np.int8), references.system, references.value, references.group, references.indices]
-        words += [*(KINDS[kind] for kind in kinds), *references.groups]
+        words += [*(REFERENCE_KINDS[kind] for kind in kinds), *references.groups]
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]

@@ -24,7 +24,7 @@ INDEX_WIDTHS = {
 }
 """Kinds of references, and how many integers their index has (None: the name of a group)."""
 
-KINDS = tuple(INDEX_WIDTHS)
+REFERENCE_KINDS = tuple(INDEX_WIDTHS)
 """The kinds by their codes in the column `kind`."""
 
 ROW = np.dtype(
@@ -156,7 +156,7 @@ class ReferenceTable(Sequence[Reference]):
 
     @property
     def kind(self) -> np.ndarray:
-        """Position in `KINDS`, (R,)."""
+        """Position in `REFERENCE_KINDS`, (R,)."""
         return self.rows["kind"]
 
     @property
@@ -186,12 +186,16 @@ class ReferenceTable(Sequence[Reference]):
 
     def is_kind(self, kind: str) -> np.ndarray:
         """Which rows are of a kind, (R,)."""
-        return self.kind == KINDS.index(kind)
+        return self.kind == REFERENCE_KINDS.index(kind)
+
+    def by_kind(self, values: Mapping[str, float], default: float) -> np.ndarray:
+        """Of each row what `values` has for its kind, (R,)."""
+        return np.array([values.get(kind, default) for kind in REFERENCE_KINDS])[self.kind]
 
     def kind_counts(self) -> dict[str, int]:
         """How many there are of each kind that occurs, in the order of their first rows."""
         codes, first, counts = np.unique(self.kind, return_index=True, return_counts=True)
-        return {KINDS[codes[number]]: int(counts[number]) for number in np.argsort(first)}
+        return {REFERENCE_KINDS[codes[number]]: int(counts[number]) for number in np.argsort(first)}
 
     def weighted(self) -> "ReferenceTable":
         """Those with a weight above 0, in the same order."""
@@ -249,7 +253,7 @@ class ReferenceTable(Sequence[Reference]):
     def _made(self, start: int, stop: int) -> Iterator[Reference]:
         columns = (self.rows[name][start:stop].tolist() for name in ("kind", "value", "weight", "system", "group", "index"))
         for number, (code, value, weight, system, group, index) in enumerate(zip(*columns, strict=True), start):
-            kind = KINDS[code]
+            kind = REFERENCE_KINDS[code]
             width = INDEX_WIDTHS[kind]
             if width is None:
                 where = self.groups[group]

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from q2mm_accel.errors import ReferenceDataError
 from q2mm_accel.model.arguments import as_tuple, real_array
 from q2mm_accel.model.reference_table import (
-    KINDS,
+    REFERENCE_KINDS,
     ROW,
     Reference,
     ReferenceTable,
@@ -83,7 +83,8 @@ class ReferenceData:
             integers = tuple(index) if isinstance(index, tuple | list) else (index,)
         if reference.label:
             self._labels[self._count] = str(reference.label)
-        row = (KINDS.index(reference.kind), reference.system, float(reference.value), float(reference.weight), group)
+        numbers = float(reference.value), float(reference.weight)
+        row = (REFERENCE_KINDS.index(reference.kind), reference.system, *numbers, group)
         self._grown(1)[0] = (*row, (*integers, -1, -1, -1, -1)[:4])
 
     def _grown(self, count: int) -> np.ndarray:
@@ -106,7 +107,7 @@ class ReferenceData:
             index: shape (n,), for each integer of the index.
         """
         rows = self._grown(len(values))
-        rows["kind"] = KINDS.index(kind) if isinstance(kind, str) else kind
+        rows["kind"] = REFERENCE_KINDS.index(kind) if isinstance(kind, str) else kind
         rows["system"], rows["value"], rows["weight"], rows["group"], rows["index"] = system, values, weight, -1, -1
         for place, integers in enumerate(index):
             rows["index"][:, place] = integers
@@ -207,7 +208,7 @@ class ReferenceData:
             )
         row, column = np.diag_indices(len(matrix)) if diagonal_only else np.tril_indices(len(matrix))
         diagonal = row == column
-        kinds = np.where(diagonal, KINDS.index("eig_diagonal"), KINDS.index("eig_offdiagonal"))
+        kinds = np.where(diagonal, REFERENCE_KINDS.index("eig_diagonal"), REFERENCE_KINDS.index("eig_offdiagonal"))
         weights = np.where(diagonal, np.where(row == 0, weight_first, weight_diagonal), weight_offdiagonal)
         self._fill(kinds, matrix[row, column], weights, system, row, np.where(diagonal, -1, column))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from q2mm_accel.errors import OptionError
 from q2mm_accel.model.arguments import real_array
-from q2mm_accel.model.reference_table import KINDS, ReferenceTable
+from q2mm_accel.model.reference_table import REFERENCE_KINDS, ReferenceTable
 
 
 def balanced_weights(references: ReferenceTable, balance: str | Mapping[str, float] | None) -> np.ndarray:
@@ -32,13 +32,13 @@ def balanced_weights(references: ReferenceTable, balance: str | Mapping[str, flo
         divisors = {kind: np.sqrt(count) for kind, count in counts.items()}
     else:
         raise OptionError(f"balance is {balance!r}; give None, 'count' or a tolerance for each of {', '.join(counts)}.")
-    return references.weight / np.array([divisors.get(kind, 1.0) for kind in KINDS])[references.kind]
+    return references.weight / references.by_kind(divisors, 1.0)
 
 
 def _tolerances(balance: Mapping[str, float], counts: Mapping[str, int]) -> dict[str, float]:
-    unknown = [repr(kind) for kind in balance if kind not in KINDS]
+    unknown = [repr(kind) for kind in balance if kind not in REFERENCE_KINDS]
     if unknown:
-        raise OptionError(f"balance names {', '.join(unknown)}; kinds of references are {', '.join(KINDS)}.")
+        raise OptionError(f"balance names {', '.join(unknown)}; kinds of references are {', '.join(REFERENCE_KINDS)}.")
     missing = [kind for kind in counts if kind not in balance]
     if missing:
         raise OptionError(f"balance has no tolerance for {', '.join(missing)}; give one for every kind that occurs.")

@@ -21,7 +21,7 @@ from q2mm_accel.errors import (
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, term_kinds
-from q2mm_accel.model.reference_table import KINDS as REFERENCE_KINDS, Reference, ReferenceTable
+from q2mm_accel.model.reference_table import Reference, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import OUTPUTS
@@ -182,7 +182,7 @@ def check_resolution(references: ReferenceTable, systems: Sequence[System], prec
     size = np.abs(references.value)
     soft = references.is_kind("frequency") & (size < _SOFT)
     extreme = (references.weight <= _LEAST_WEIGHT) | (references.weight >= 1.0 / _LEAST_WEIGHT)
-    resolution = np.array([_RESOLUTION[kind][0] if kind in _RESOLUTION else np.inf for kind in KINDS])[references.kind]
+    resolution = references.by_kind({kind: distance for kind, (distance, _) in _RESOLUTION.items()}, np.inf)
     coarse = np.spacing(np.minimum(size, 1e38).astype(np.float32)) > resolution
     bad = np.flatnonzero(soft | extreme | (coarse & (precision == "float32")))
     if len(bad) == 0:

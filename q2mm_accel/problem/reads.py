@@ -5,7 +5,7 @@ from itertools import compress, pairwise
 
 import numpy as np
 
-from q2mm_accel.model.reference_table import KINDS, ReferenceTable
+from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import OUTPUTS, References
 from q2mm_accel.problem.layout import Slot, Stack
@@ -20,13 +20,10 @@ OUTPUT_OF = {
 }
 """The output that a kind of reference reads."""
 
-_OUTPUT = np.array([OUTPUTS.index(OUTPUT_OF[kind]) if kind in OUTPUT_OF else -1 for kind in KINDS])
-"""The same by codes: position in `OUTPUTS`, -1 where nothing is computed."""
-
 
 def output_codes(references: ReferenceTable) -> np.ndarray:
     """Position in `OUTPUTS` of what each reference reads, -1 where nothing is computed for its kind, (R,)."""
-    return _OUTPUT[references.kind]
+    return references.by_kind({kind: OUTPUTS.index(output) for kind, output in OUTPUT_OF.items()}, -1)
 
 
 def outputs_of(

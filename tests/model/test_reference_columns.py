@@ -11,7 +11,7 @@ from refusals import SYSTEM, WATER, forcefield
 
 from q2mm_accel import FusedObjective, Reference, ReferenceData
 from q2mm_accel.errors import ReferenceDataError
-from q2mm_accel.model.reference_table import KINDS, ReferenceTable
+from q2mm_accel.model.reference_table import REFERENCE_KINDS, ReferenceTable
 
 ALL_KINDS = [
     Reference("relative_energy", 1.5, 0.3, 4, "conformers", label="the first"),
@@ -29,7 +29,7 @@ ALL_KINDS = [
 
 
 def test_all_kinds_occur_above():
-    assert {reference.kind for reference in ALL_KINDS} == set(KINDS)
+    assert {reference.kind for reference in ALL_KINDS} == set(REFERENCE_KINDS)
 
 
 def test_rows_are_the_references_that_were_added():
@@ -53,7 +53,7 @@ def test_rows_hold_plain_numbers_whatever_was_given():
 
 def test_columns():
     table = ReferenceData(ALL_KINDS).table
-    assert [KINDS[code] for code in table.kind] == [reference.kind for reference in ALL_KINDS]
+    assert [REFERENCE_KINDS[code] for code in table.kind] == [reference.kind for reference in ALL_KINDS]
     for name in ("value", "weight", "system"):
         np.testing.assert_array_equal(getattr(table, name), [getattr(reference, name) for reference in ALL_KINDS])
     np.testing.assert_array_equal(table.indices[[1, 2, 5, 9]], [[-1] * 4, [0, -1, -1, -1], [7, 3, -1, -1], [3, 1, 0, 2]])
