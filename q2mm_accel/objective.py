@@ -27,6 +27,7 @@ from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory
 from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
+from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.bounds import box, start_and_bounds
@@ -157,7 +158,7 @@ class FusedObjective:
         check_batch_size(batch_size)
         form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
         chosen = as_tuple(systems, System, "systems", TopologyError)
-        compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
+        compared = ReferenceData(references).table.weighted()
         check_references(compared, chosen)
         check_terms(chosen, forcefield)
         space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
@@ -240,8 +241,11 @@ class FusedObjective:
         return self.inputs.systems
 
     @property
-    def references(self) -> tuple[Reference, ...]:
-        """Those with a weight above 0, as given and in that order, which is that of predictions and residuals."""
+    def references(self) -> ReferenceTable:
+        """Those with a weight above 0, as given and in that order, which is that of predictions and residuals.
+
+        A sequence of `Reference` that cannot be changed; its columns are arrays: `value`, `weight`, `system`, ...
+        """
         return self.inputs.references
 
     @property
@@ -285,7 +289,8 @@ class FusedObjective:
     @property
     def reference_labels(self) -> tuple[str, ...]:
         """One name per reference, for `predictions`: the molecule and the reference."""
-        return tuple(f"{self.systems[r.system].molecule.name}: {r}" for r in self.references)
+        names = [system.molecule.name for system in self.systems]
+        return tuple(f"{names[reference.system]}: {reference}" for reference in self.references)
 
     @property
     def residual_labels(self) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ def measure(name: str, form: str, case: str, limit: float) -> dict:
     recorder = Recorder(limit)
     result = CASES[case](problem, recorder)
     plain = _build(problem)
-    reference = np.array([each.value for each in plain.references])
+    reference = plain.references.value
     rmsd = [float(np.sqrt(np.mean((plain.predictions(point) - reference) ** 2))) for point in recorder.points]
     return {
         "case": case,

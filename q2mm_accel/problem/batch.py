@@ -26,7 +26,7 @@ def build_stack(
     forcefield: ForceField,
     slots: Mapping[int, Slot],
     outputs: Sequence[tuple[str, ...]],
-    reads: Sequence[Sequence[int]],
+    reads: Sequence[Sequence[int]] | Sequence[np.ndarray],
 ) -> Batch:
     """The arrays of all batches of a stack, with a leading axis.
 
