@@ -16,7 +16,6 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
 from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
-from q2mm_accel.frozen import settled
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
@@ -38,6 +37,7 @@ from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.problem.arrays import Problem
 from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
+from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.native import solve

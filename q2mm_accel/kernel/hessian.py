@@ -78,7 +78,7 @@ def _seen(coordinate: Coordinate, value, parameters):
     return deviation - 2.0 * math.pi * jnp.round(jax.lax.stop_gradient(deviation) / (2.0 * math.pi))
 
 
-def coefficients_of(kind: Kind, form: Form, terms: Terms, parameters) -> Coefficients:
+def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coefficients:
     """The coefficients of a kind's terms.
 
     With u = π - θ of an angle and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, always finite.
@@ -133,11 +133,11 @@ def term_parameters(terms: Terms, vector):
     return jnp.stack([vector[places[:, column]] for column in range(places.shape[1])])
 
 
-def term_coefficients(batch: Batch, vector) -> dict[str, Coefficients]:
+def _all_terms(batch: Batch, vector) -> dict[str, Coefficients]:
     """The coefficients of all terms by kind, from all parameters of the force field (n_parameters,)."""
     form, kinds = form_named(batch.form), term_kinds()
     return {
-        kind: coefficients_of(kinds[kind], form, terms, term_parameters(terms, vector))
+        kind: term_coefficients(kinds[kind], form, terms, term_parameters(terms, vector))
         for kind, terms in batch.terms.items()
     }
 
@@ -157,7 +157,7 @@ def atom_parameters(batch: Batch, kind: str, vector) -> list:
     return results
 
 
-def coefficients_of_pairs(batch: Batch, kind: str, first, second) -> list:
+def pair_coefficients(batch: Batch, kind: str, first, second) -> list:
     """The coefficients of a kind of pairs from `atom_parameters` of the pairs' first and second atoms.
 
     All buckets are evaluated in one row, so that the energy is compiled once.
@@ -209,14 +209,14 @@ def _flat_factors(pairs: list[Pairs], distance_type):
     return _flat([jnp.where(each.present, factors, 1.0) for each, factors in zip(pairs, ones, strict=True)])
 
 
-def pair_coefficients(batch: Batch, vector) -> list:
+def _all_pairs(batch: Batch, vector) -> list:
     """The coefficients of all pairs, summed over their kinds; of each bucket a `PairCoefficients`, or None."""
     total: list[Any] = [None] * len(batch.buckets)
     for kind in pair_kinds():
         if not any(kind in bucket.pairs for bucket in batch.buckets):
             continue
         atoms = atom_parameters(batch, kind, vector)
-        for number, found in enumerate(coefficients_of_pairs(batch, kind, atoms, atoms)):
+        for number, found in enumerate(pair_coefficients(batch, kind, atoms, atoms)):
             if found is not None:
                 total[number] = found if total[number] is None else jax.tree.map(jnp.add, total[number], found)
     return total
@@ -227,11 +227,11 @@ def energies(batch: Batch, vector):
     counts = [bucket.component_present.shape[0] for bucket in batch.buckets]
     dtype = batch.buckets[0].inverse_root_masses.dtype
     total = jnp.zeros(sum(counts), dtype)
-    for kind, found in term_coefficients(batch, vector).items():
+    for kind, found in _all_terms(batch, vector).items():
         molecule = jnp.where(batch.terms[kind].present, batch.terms[kind].molecule, 0)
         total = total.at[molecule].add(found.value.astype(dtype))
     results, start = [], 0
-    for count, bucket, pairs in zip(counts, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for count, bucket, pairs in zip(counts, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = total[start : start + count]
         if pairs is not None:
             result = result + 0.5 * pairs.value.sum(axis=(1, 2), dtype=dtype)
@@ -244,7 +244,7 @@ def gradients(batch: Batch, vector):
     """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
     shapes = [bucket.component_present.shape for bucket in batch.buckets]
     total = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
-    for kind, found in term_coefficients(batch, vector).items():
+    for kind, found in _all_terms(batch, vector).items():
         terms = batch.terms[kind]
         present = terms.present[:, None]
         updates = sum(
@@ -252,7 +252,7 @@ def gradients(batch: Batch, vector):
         )
         total = total.at[jnp.where(present, terms.components, 0)].add(updates)
     results, start = [], 0
-    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = total[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
             result = result + (pairs.slope[:, None] * directions(bucket)).sum(axis=3).reshape(shape)
@@ -314,14 +314,14 @@ def pairwise(geometry: Geometry, slope, curvature):
 def hessians(batch: Batch, vector):
     """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
-    found = term_coefficients(batch, vector)
+    found = _all_terms(batch, vector)
     updates = [term_updates(batch.terms[kind], each.along, each.curved) for kind, each in found.items()]
     buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
     if updates:
         places, values = (_flat(parts) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)
     results, start = [], 0
-    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
             result = result + pairwise(bucket.distances, pairs.slope, pairs.curvature).reshape(shape)

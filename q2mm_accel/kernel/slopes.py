@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from q2mm_accel.kernel.hessian import (
     Coefficients,
     atom_parameters,
-    coefficients_of,
-    coefficients_of_pairs,
+    pair_coefficients,
     pairwise,
+    term_coefficients,
     term_parameters,
     term_updates,
 )
@@ -46,7 +46,7 @@ def _term_changes(kind: Kind, form: Form, terms: Terms, vector) -> Coefficients:
     parameters = term_parameters(terms, vector)
 
     def by_parameter(direction):
-        return jax.jvp(partial(coefficients_of, kind, form, terms), (parameters,), (direction,))[1]
+        return jax.jvp(partial(term_coefficients, kind, form, terms), (parameters,), (direction,))[1]
 
     count = len(parameters)
     unit = jnp.eye(count, dtype=parameters.dtype)[:, :, None]
@@ -59,7 +59,7 @@ def _pair_changes(batch: Batch, kind: str, vector) -> list:
 
     def by_parameter(column):
         direction = [None if each is None else jnp.zeros_like(each).at[column].set(1.0) for each in atoms]
-        return jax.jvp(lambda first: coefficients_of_pairs(batch, kind, first, atoms), (atoms,), (direction,))[1]
+        return jax.jvp(lambda first: pair_coefficients(batch, kind, first, atoms), (atoms,), (direction,))[1]
 
     return jax.lax.map(by_parameter, jnp.arange(len(KINDS[kind].parameters)))
 
