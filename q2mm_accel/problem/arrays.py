@@ -10,8 +10,11 @@ several devices. Every padded entry is masked where it is used, whatever it hold
 from dataclasses import dataclass, field
 
 import jax
-from jax import Array
+import numpy as np
 from jax.sharding import Mesh
+
+Array = np.ndarray | jax.Array
+"""An array of NumPy on the host, of JAX on devices and in compiled functions."""
 
 
 def _static():

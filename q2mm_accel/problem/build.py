@@ -50,8 +50,8 @@ def build_problem(
     reads, source = build_reads(references, slots, stacks, outputs)
     return Problem(
         stacks=tuple(
-            build_stack(stack, systems, space.forcefield, slots, *needs)
-            for stack, *needs in zip(stacks, outputs, reads, strict=True)
+            build_stack(stack, systems, space.forcefield, slots, needed, read)
+            for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
         references=build_references(references, weights, source),
         expansion=Expansion(space.offset, space.columns, space.coefficients),

@@ -249,7 +249,7 @@ def non_finite(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         squares = [(r.weight * (r.value - value)) ** 2 for r, value in zip(references, computed, strict=True)]
-    bad = [references[number] for number in np.flatnonzero(~np.isfinite(squares))]
+    bad = [references[number] for number in np.flatnonzero(~np.isfinite(squares)).tolist()]
     names = dict.fromkeys(systems[reference.system].molecule.name for reference in bad)
     where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"
     parameters, labels = space.expand(vector), space.forcefield.labels

@@ -28,7 +28,7 @@ _DAMPING = 1e-3
 """First damping of Levenberg and Marquardt, relative to the largest diagonal element of JᵀJ; more holds steps back."""
 _LEAST_DAMPING = 1e-12
 """Keeps the equations of Levenberg and Marquardt regular when no variable can move."""
-_TRACED = {"implicit_diff": False, "jit": False, "unroll": True}
+_TRACED: dict[str, Any] = {"implicit_diff": False, "jit": False, "unroll": True}
 """JAXopt then only builds expressions, and the loop around it compiles them."""
 
 
@@ -77,7 +77,7 @@ class _Recorder:
     def __init__(self, evaluate: Callable[[Any], Evaluation]) -> None:
         self._evaluate = evaluate
         self.point: Any = None
-        self.evaluation: Evaluation | None = None
+        self.evaluation: Any = None
 
     def __call__(self, point) -> Evaluation:
         if point is not self.point:
