@@ -23,7 +23,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.reference_table import ReferenceTable
@@ -102,7 +102,7 @@ class FusedObjective:
         f_scale: float = 1.0,
         precision: str = "float64",
         batch_size: int | None = None,
-        devices: int | Sequence[jax.Device] | None = None,
+        devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
@@ -185,7 +185,7 @@ class FusedObjective:
     def _open(self, inputs: FitInputs) -> None:
         """Begin without evaluations."""
         self.inputs = inputs
-        self.x0, self.bounds = inputs.x0.copy(), Bounds(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
+        self.x0, self.bounds = inputs.x0.copy(), bounds_between(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
         self.best, self.kernel_runs = None, 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()  # loss and gradient by bytes of x
 

@@ -379,6 +379,12 @@ def test_a_wrong_type_is_refused_by_the_name_of_its_argument(name, argument, tmp
     assert not list(tmp_path.iterdir()), "something was written"
 
 
+@pytest.mark.parametrize("name", [name for name, case in TABLE.items() if "path" in case.may_be])
+def test_a_path_that_no_file_can_have_is_refused(name):
+    case = TABLE[name]
+    assert refusal(lambda: case.call(**case.given | {"path": "x\0y"}), "path", "path is 'x") is None
+
+
 def methods_of(kind):
     return {
         f"{kind.__name__}.{name}": getattr(kind, name)

@@ -22,6 +22,7 @@ from q2mm_accel.interop.q2mm_model import (
     system_from_q2mm,
     terms_from_q2mm,
 )
+from q2mm_accel.model.arguments import bounds_between
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
 from q2mm_accel.model.references import Reference, ReferenceData
@@ -106,7 +107,7 @@ def problem_from_q2mm(objective_function: Any) -> Q2MMProblem:
     scale[first_angle:first_torsion:2] = angle_factor
     _warn_left_out(theirs, molecules, handles, names)
     references = _references(objective_function.reference.values, systems)
-    return Q2MMProblem(systems, forcefield, references, x0, Bounds(lower, upper), scale)
+    return Q2MMProblem(systems, forcefield, references, x0, bounds_between(lower, upper), scale)
 
 
 def _check_objective(objective_function: Any) -> None:

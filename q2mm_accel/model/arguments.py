@@ -1,11 +1,11 @@
 """What users pass, turned into float64 arrays, tuples and plain values, or refused by the name of the argument."""
 
 from collections.abc import Iterable, Sequence
-from numbers import Real
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import Bounds
 
 from q2mm_accel.errors import ParameterError, Q2MMAccelError
 
@@ -86,9 +86,10 @@ def integer(value: object, what: str, error: type[Q2MMAccelError]) -> int:
     Raises:
         Q2MMAccelError: of the type `error`: it is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
-        raise error(f"{what} is {value!r:.60}; it must be an integer.")
-    return int(value)
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        if float(value).is_integer():
+            return int(value)
+    raise error(f"{what} is {value!r:.60}; it must be an integer.")
 
 
 def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error: type[Q2MMAccelError]) -> tuple[_Kind, ...]:
@@ -157,3 +158,9 @@ def parameter_rows(values: ArrayLike, labels: Sequence[str], what: str) -> np.nd
         raise ParameterError(f"{what} must have the shape (S, {len(labels)}), but has {rows.shape}.")
     checked = [parameter_vector(row, labels, f"{what}[{number}]") for number, row in enumerate(rows)]
     return np.array(checked, dtype=np.float64).reshape(rows.shape)
+
+
+def bounds_between(lower: np.ndarray, upper: np.ndarray) -> Bounds:
+    """SciPy's bounds of a vector, shape (n,), which takes arrays although it is not annotated so."""
+    limits: Any = (lower, upper)
+    return Bounds(*limits)

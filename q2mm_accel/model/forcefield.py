@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
 from q2mm_accel.errors import FormError, ParameterError
-from q2mm_accel.model.arguments import real_array
+from q2mm_accel.model.arguments import bounds_between, real_array
 from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
 _Value = TypeVar("_Value")
@@ -148,7 +148,7 @@ class ForceField:
     def bounds(self) -> Bounds:
         """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
         lower, upper = np.array(self.each(lambda parameter: parameter.bounds), dtype=np.float64).reshape(-1, 2).T
-        return Bounds(lower, upper)
+        return bounds_between(lower, upper)
 
     @property
     def typical_scale(self) -> np.ndarray:
