@@ -11,7 +11,7 @@ from q2mm_accel.model.kinds import FORMS, KINDS
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.topology import neighbours
 
-CHARGES = {"C": 0.35, "O": -0.6, "H": 0.0}
+CHARGES = {"C": 0.0, "O": -0.6, "H": 0.35}
 """By element [e]; a charge of 0 is one that still has derivatives."""
 
 
