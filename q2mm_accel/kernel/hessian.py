@@ -84,7 +84,8 @@ def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coeff
     With u = π - θ of an angle and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, always finite.
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
-    u and 0, by Gauss' rule with two nodes, good to terms in u⁴.
+    u and 0, by Gauss' rule with two nodes, good to terms in u⁴. Mixed derivatives by u and another coordinate lose what
+    they have at u = 0, which is twice their mean less their value at u, good to terms in u².
 
     Args:
         kind: the kind.
@@ -112,10 +113,16 @@ def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coeff
         linear = values[place] < NEARLY_LINEAR
         ratios[place] = jnp.where(linear, mean, slopes[place][0] / jnp.where(linear, 1.0, values[place]))
     first = [ratios[a] * values[a] if a in ratios else slopes[a][0] for a in range(len(coordinates))]
-    along = [
-        curvatures[a, b][0] - ratios[a] if a == b and a in ratios else curvatures[a, b][0]
-        for a, b in couples(len(coordinates))
-    ]
+    along = []
+    for a, b in couples(len(coordinates)):
+        factor = curvatures[a, b][0]
+        for number, place in enumerate(angles):
+            if a == b == place:
+                factor = factor - ratios[place]
+            elif place in (a, b):
+                mean = 0.5 * (curvatures[a, b][1 + 2 * number] + curvatures[a, b][2 + 2 * number])
+                factor = jnp.where(values[place] < NEARLY_LINEAR, 2.0 * (curvatures[a, b][0] - mean), factor)
+        along.append(factor)
     curved = [ratios.get(a, slopes[a][0]) for a in range(len(coordinates))]
     found = Coefficients(value[0], jnp.stack(first), jnp.stack(along), jnp.stack(curved))
     return jax.tree.map(lambda each: jnp.where(terms.present, each, 0.0), found)

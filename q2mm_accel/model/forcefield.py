@@ -65,6 +65,10 @@ class ForceField:
         object.__setattr__(self, "arrays", _complete({name: _field(name, values) for name, values in given.items()}))
         object.__setattr__(self, "labels", self._labels(labels))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
+        self.__init__(**state)
+
     def __getattr__(self, name: str) -> np.ndarray:
         """The array of a field, shape (n_types,)."""
         arrays = self.__dict__.get("arrays", {})
@@ -174,7 +178,10 @@ def _field(name: str, values: ArrayLike | None) -> np.ndarray:
     known = [*parameter_fields(), *constant_fields()]
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.0)
-        raise ParameterError(f"a force field has no field {name!r}; did you mean {' or '.join(map(repr, near))}?")
+        raise ParameterError(
+            f"a force field has no field {name!r}; did you mean {' or '.join(map(repr, near))}? A field of a kind of your "
+            "own exists once register_kind has made the kind known."
+        )
     return _vector(values, name)
 
 

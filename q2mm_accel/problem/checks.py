@@ -112,11 +112,11 @@ def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np
 
 
 def _check_dihedrals(system: System, kind: Kind, points: np.ndarray) -> None:
+    remedy = ", or register a form with damped_torsions=True" if kind.name == "torsion" else ""
     for term in np.flatnonzero(inner_sines(points) < PARALLEL):
         raise TopologyError(
             f"{system.molecule.name}: {kind.name} {term} of the atoms {system.terms(kind.name)[0][term].tolist()} passes "
-            "through a straight angle, where a dihedral is undefined. Remove the term, or register a form with "
-            "damped_torsions=True."
+            f"through a straight angle, where a dihedral is undefined. Remove the term{remedy}."
         )
 
 
