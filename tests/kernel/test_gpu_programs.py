@@ -60,7 +60,7 @@ def test_the_pure_loss_inside_another_program_can_run_on_a_gpu(precision):
 def test_every_native_method_can_run_on_a_gpu(method):
     objective = every_kind("float32")
     fits = _fits(objective.inputs, method, objective.x0, objective.bounds, Options(n_starts=3))
-    arguments = (None, method, fits.memory, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
+    arguments = (None, method, fits.history_size, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
     promotion, ranks = fit._relaxed()
     with promotion, ranks:
         assert assert_fit_for_gpus(lowered(fit._segment, *arguments))
