@@ -4,27 +4,44 @@ Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values
 and its exact gradient.
 """
 
-from q2mm_accel.kernel.potentials import register_form
+from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
+from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import Reference, ReferenceData
-from q2mm_accel.model.system import System
+from q2mm_accel.model.seminario import estimate_force_constants
+from q2mm_accel.model.system import Background, System
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.parameters.priors import Prior
 from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.runtime import keep_compiled
+from q2mm_accel.solvers.lane import Status
 from q2mm_accel.spectra import frequencies
 
 __all__ = [
+    "Background",
+    "Constant",
+    "Coordinate",
     "ForceField",
     "FusedObjective",
+    "Kind",
     "Molecule",
+    "PairKind",
+    "Parameter",
     "Prior",
+    "Read",
     "Reference",
     "ReferenceData",
+    "Status",
     "System",
     "Tie",
+    "estimate_force_constants",
     "frequencies",
     "keep_compiled",
+    "match_frequencies",
+    "perceive",
     "register_form",
+    "register_kind",
 ]

@@ -143,7 +143,7 @@ def _stopped(objective: FusedObjective, error: BaseException) -> OptimizeResult:
         fun=objective.best.fun,
         success=False,
         status=99,
-        message=f"Stopped early, the best point is kept: {error or 'interrupted'}",
+        message=f"Stopped early, the best point is kept: {str(error) or 'interrupted'}",
         nit=0,
         nfev=objective.kernel_runs,
     )

@@ -1,4 +1,4 @@
-"""Batches and devices: how many molecules at a time, which devices share them, and how a problem reaches the devices."""
+"""Devices: which of them share the molecules, how many molecules each evaluates at a time, and how arrays reach them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -58,6 +58,11 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
 
 
 def _checked(mesh: Mesh) -> Mesh:
+    """The mesh, if its devices do not wait for each other for ever (`runtime`).
+
+    Raises:
+        DeviceError: they may.
+    """
     count = len(mesh.local_devices)
     if mesh.devices.flat[0].platform == "cpu" and count > 1 and not spare_threads(count):
         raise DeviceError(
@@ -76,6 +81,7 @@ def placed(problem: Problem, mesh: Mesh | None) -> Problem:
     if mesh is None:
         return jax.device_put(problem)
     shared, everywhere = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
+    # stacks have the batches as their leading axis, and a multiple of the devices' number of them (`plan_stacks`)
     where = jax.tree.map(lambda _: everywhere, problem)
     where = replace(where, stacks=jax.tree.map(lambda _: shared, problem.stacks))
     return replace(jax.device_put(problem, where), mesh=mesh)

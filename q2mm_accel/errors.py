@@ -1,5 +1,11 @@
 """The exceptions and warnings of q2mm_accel: every message names the molecule, the item, the value found and a remedy."""
 
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).parent)
+
 
 class Q2MMAccelError(Exception):
     """Base of all errors that q2mm_accel raises on purpose."""
@@ -103,3 +109,11 @@ class CheckpointWarning(Q2MMAccelWarning):
 
 class UnmatchedTermWarning(Q2MMAccelWarning):
     """A bond, angle or torsion of a molecule has no parameter, so the force field leaves it out."""
+
+
+def warn_user(message: str, category: type[Q2MMAccelWarning]) -> None:
+    """Give a warning that names the line outside of this package which led here, however many calls lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

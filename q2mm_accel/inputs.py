@@ -11,7 +11,7 @@ from q2mm_accel.devices import n_shares, placed
 from q2mm_accel.io.checkpoint import fingerprint
 from q2mm_accel.memory import memory_explained
 from q2mm_accel.model.references import Reference
-from q2mm_accel.model.system import TERM_WIDTHS, System
+from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import Problem
@@ -27,6 +27,7 @@ class FitInputs:
 
     Attributes:
         systems: the molecules with their terms.
+        moving: the same with frozen terms turned into backgrounds: what is computed in each evaluation.
         references: those with a weight above 0, as given and in that order.
         weights: shape (R,), the references' weights after balancing.
         space: which parameters x holds, and how all others follow from it.
@@ -41,6 +42,7 @@ class FitInputs:
     """
 
     systems: tuple[System, ...]
+    moving: tuple[System, ...]
     references: tuple[Reference, ...]
     weights: np.ndarray
     space: ParameterSpace
@@ -85,7 +87,7 @@ class FitInputs:
     def _built(self, n_devices: int, batch_size: int | None) -> Problem:
         sizes = [system.molecule.n_atoms for system in self.systems]
         return build_problem(
-            self.systems,
+            self.moving,
             self.space,
             self.references,
             plan_stacks(sizes, n_devices, batch_size),
@@ -99,20 +101,25 @@ class FitInputs:
     def fingerprint(self) -> str:
         """SHA-256 of everything that defines the loss, x and its bounds: molecules, references and options.
 
-        Of what was given, not of what follows from it, so that it is the same on every processor. Names of molecules,
-        precision, batches and devices do not count: a fit may go on with others.
+        Of what was given, not of what follows from it, so that it is the same on every processor. What a script computes
+        before, such as estimated force constants, is given too. Names of molecules and labels, precision, batches and
+        devices do not count: a fit may go on with others.
         """
         forcefield = self.space.forcefield
-        arrays: list[np.ndarray] = [forcefield.parameters, forcefield.torsion_periodicities, forcefield.torsion_phases]
+        arrays: list[np.ndarray] = [forcefield.parameters]
         words = [forcefield.form, self.loss]
         for system in self.systems:
             molecule = system.molecule
             hessian = np.zeros((0, 0)) if molecule.hessian is None else molecule.hessian
-            arrays += [molecule.coordinates, molecule.masses, hessian, system.vdw_pairs, system.vdw_types]
-            arrays += [array for kind in TERM_WIDTHS for array in system.terms(kind)]
+            arrays += [molecule.coordinates, molecule.masses, hessian]
+            for described in (forcefield.arrays, system.arrays):
+                words += sorted(described)
+                arrays += [described[name] for name in sorted(described)]
+            if system.background is not None:
+                arrays += [np.array(system.background.energy), system.background.gradient, system.background.hessian]
         for reference in self.references:
             arrays += [np.array([reference.value, reference.system])]
-            words += [reference.kind, str(reference.index)]
+            words += [reference.kind, str(np.ravel([] if reference.index is None else reference.index).tolist())]
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]

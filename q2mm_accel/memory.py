@@ -1,4 +1,7 @@
-"""How much memory an evaluation takes, estimated before anything is compiled, and what it took."""
+"""How much memory an evaluation takes: estimated before anything is compiled, and as compiled.
+
+The factors are those of XLA's buffer assignment on CPU; for alkanes of 5 to 200 atoms they are right within 35 %.
+"""
 
 import os
 import time
@@ -16,17 +19,17 @@ from q2mm_accel.kernel.batches import AXIS
 from q2mm_accel.problem.arrays import Batch, Problem
 
 _HESSIANS = 5.1
-"""Copies of a batch's Hessians that loss and gradient hold at a time, as XLA's buffer assignment has it on CPU ..."""
+"""Copies of a batch's Hessians that loss and gradient hold at a time, on CPU."""
 _BLOCKS = 1.1 if jaxlib.version.__version_info__ < (0, 11) else 4.5
-"""... of its terms' second derivatives, as measured with jaxlib 0.10 and 0.12 ..."""
+"""Copies of its terms' second derivatives, as measured with jaxlib 0.10 and 0.12."""
 _REFINED = 4.0
-"""... and of its eigenvectors in float64 where float32 ones are refined."""
+"""Copies of its eigenvectors in float64, where float32 ones are refined."""
 _PROJECTED = 1.5
-"""Copies of a batch's Hessians for eigenmatrices."""
+"""Further copies of its Hessians for eigenmatrices."""
 _ENERGIES = 0.8
-"""Where only energies are needed: of what Hessians would take, in pairs of atoms."""
+"""Instead of all these where only energies are needed: matrices of pairs, in units of a Hessian."""
 _PART = 0.8
-"""Part of a device's memory that a suggested batch takes."""
+"""Part of a device's memory that a suggested batch fills."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def _hessian_bytes(bucket) -> int:
 
 def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
     """Terms are not kept by bucket; their share goes by the number of components."""
-    blocks = sum(terms.second.nbytes for terms in stack.terms.values()) / len(stack.read)
+    blocks = sum(each.nbytes for terms in stack.terms.values() for each in terms.second) / len(stack.read)
     if all(bucket.outputs == ("energy",) for bucket in stack.buckets):
         blocks = 0.0
     shapes = [bucket.component_present.shape[1:] for bucket in stack.buckets]
@@ -133,11 +136,11 @@ def capacity(device: jax.Device) -> int:
 
 @contextmanager
 def memory_explained(problem: Problem, what: str) -> Iterator[None]:
-    """Run compiled functions of a problem.
+    """Run compiled functions of a problem, and explain it if the memory does not suffice.
 
     Args:
         problem: the problem.
-        what: they do, for messages.
+        what: what the functions do, for the message.
 
     Raises:
         DeviceMemoryError: they did not fit into a device's memory; it says how much they need, and what would fit.
@@ -145,6 +148,7 @@ def memory_explained(problem: Problem, what: str) -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
+        # JAX has no exception of its own for it
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise _out_of_memory(problem, what, str(error)) from error
@@ -167,7 +171,7 @@ def _out_of_memory(problem: Problem, what: str, cause: str) -> DeviceMemoryError
 
 
 def _fitting(problem: Problem, found: Estimate, each: float, size: int) -> int:
-    """How many of the largest molecules fit into a memory, at most half as many as were evaluated at a time; 0 if none."""
+    """A batch size that should fit: at most half of what was evaluated at a time, for that did not fit; 0 if none does."""
     together = sum(bucket.molecules for bucket in found.buckets if bucket.turns == 1)
     at_a_time = max(together, *(bucket.molecules for bucket in found.buckets))
     shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]

@@ -15,16 +15,18 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
+from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
+from q2mm_accel.frozen import settled
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import jacobian
-from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.bounds import box, start_and_bounds
@@ -50,6 +52,7 @@ _residuals = jax.jit(kernel.residuals)
 _jacobian = jax.jit(jacobian)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
+_mechanics = jax.jit(whole_mechanics)
 
 
 class Best(NamedTuple):
@@ -142,7 +145,7 @@ class FusedObjective:
             FormError: unknown functional form.
             TopologyError: a term or type that does not exist or is undefined.
             ReferenceDataError: a reference to something that does not exist, or no reference.
-            ParameterError: x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
+            ParameterError: no force field; x0 outside the bounds; malformed x0, bounds, scale, active, ties or priors.
             OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
 
         Warns:
@@ -152,14 +155,16 @@ class FusedObjective:
         require(precision)
         devices_shared = mesh_of(devices, mesh)
         check_batch_size(batch_size)
-        form_named(forcefield.form)
+        form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
         chosen = as_tuple(systems, System, "systems", TopologyError)
         compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
         check_references(compared, chosen)
+        check_terms(chosen, forcefield)
         space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
         start, limits = start_and_bounds(space, x0, bounds)
         inputs = FitInputs(
             systems=chosen,
+            moving=settled(chosen, space, batch_size, _mechanics),
             references=compared,
             weights=balanced_weights(compared, balance),
             space=space,
@@ -172,7 +177,6 @@ class FusedObjective:
             batch_size=batch_size,
             mesh=devices_shared,
         )
-        check_terms(chosen, forcefield)
         inputs.arrays(precision)
         warn_unused(chosen, space)
         self._open(inputs)
@@ -198,7 +202,8 @@ class FusedObjective:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
             x0: another start, shape (n,), in q2mm's units.
             bounds: other bounds, in q2mm's units.
-            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective.
+            options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
+                parameter_scale.
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
@@ -207,8 +212,13 @@ class FusedObjective:
             InteropError: a term, reference or engine that cannot be carried over.
             MoleculeError: a molecule whose coordinates or masses cannot be right.
             ParameterError: the start lies outside the bounds, or as for a new objective.
-            OptionError: as for a new objective.
+            OptionError: a parameter_scale, or as for a new objective.
         """
+        if "parameter_scale" in options:
+            raise OptionError(
+                "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
+                "the optimizer scale; solve_native does."
+            )
         found = problem_from_q2mm(objective_function)
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")

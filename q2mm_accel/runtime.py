@@ -78,15 +78,20 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
 
     Raises:
         OutputError: it cannot be made.
+        OptionError: it is no path.
     """
+    if folder is not None and not isinstance(folder, str | PathLike):
+        raise OptionError(f"folder is {folder!r:.60}; give the path of a folder.")
     path = (cache_folder() / "compiled" if folder is None else Path(folder)).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{path} cannot be made: {error}. Give another folder.") from error
     jax.config.update("jax_compilation_cache_dir", str(path))
+    # by default JAX keeps only what took a second to compile; -1 is for no smallest size of a program
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    # JAX decides at its first compilation whether there is a cache, and where
     compilation_cache.reset_cache()
     return path
 
@@ -131,6 +136,7 @@ def check_jaxlib(version: str) -> None:
 
 
 def _cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -150,7 +156,7 @@ def _widen_pool() -> None:
 
 
 def _started() -> bool:
-    """Whether JAX has made its devices: from then on it refuses another number of them."""
+    """Whether JAX has made its devices. There is no public question for it; but from then on it refuses another number."""
     given = jax.config.jax_num_cpu_devices
     try:
         jax.config.update("jax_num_cpu_devices", given + 1)
@@ -177,6 +183,7 @@ _widen_pool()
 @cache
 def _openblas() -> tuple | None:
     """OpenBLAS' functions to get and set its number of threads, or None when SciPy uses another BLAS."""
+    # wheels of SciPy bring their own: beside the package on Linux and Windows, inside it on macOS
     package = Path(scipy.__file__).parent
     folders = (package.parent / "scipy.libs", package / ".dylibs")
     for path in (path for folder in folders for path in folder.glob("*openblas*")):

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from q2mm_accel.devices import check_batch_size
-from q2mm_accel.errors import NonFiniteError, TopologyError
-from q2mm_accel.kernel.potentials import form_named
-from q2mm_accel.model.arguments import as_tuple
+from q2mm_accel.errors import NonFiniteError, ParameterError, TopologyError
+from q2mm_accel.model.arguments import as_tuple, instance
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import predictions
@@ -32,6 +32,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
 
     Raises:
         FormError: unknown functional form.
+        ParameterError: no force field.
         OptionError: a batch_size below 1.
         PrecisionError: JAX's 64-bit mode is off.
         TopologyError: a term or type that does not exist or is undefined.
@@ -39,7 +40,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
     """
     require("float64", remedy="")
     check_batch_size(batch_size)
-    form_named(forcefield.form)
+    form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
     systems, references = as_tuple(systems, System, "systems", TopologyError), ReferenceData()
     if not systems:
         return []

@@ -8,7 +8,7 @@ import numpy as np
 
 from q2mm_accel import ForceField, Reference, System
 from q2mm_accel.kernel import hessian as kernel
-from q2mm_accel.kernel.parameters import blocks, expand
+from q2mm_accel.kernel.loss import expand
 from q2mm_accel.parameters.space import parameter_space
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import Problem
@@ -43,9 +43,9 @@ class Evaluation:
 @jax.jit
 def _evaluated(problem, vector):
     (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.stacks)
-    by_kind = blocks(batch, expand(problem, vector))
+    parameters = expand(problem, vector)
     functions = (kernel.energies, kernel.gradients, kernel.hessians)
-    return tuple(function(batch, by_kind)[0] for function in functions)
+    return tuple(function(batch, parameters)[0] for function in functions)
 
 
 def problem_of(systems, forcefield: ForceField, references=None, *, plan=None, fill=0.0, space=None, **options):
@@ -86,16 +86,20 @@ def poisoned(problem: Problem, fill) -> Problem:
     def of_terms(terms):
         return jax.tree.map(lambda leaf: filled(leaf, terms.present), terms)
 
-    def of_pairs(pairs):
-        if pairs is None:
+    def of_geometry(geometry):
+        if geometry is None:
             return None
-        both = pairs.atom_present[..., :, None] & pairs.atom_present[..., None, :]
-        direction = np.moveaxis(filled(np.moveaxis(pairs.direction, -3, -1), both), -1, -3)
-        return replace(pairs, distance=filled(pairs.distance, both), direction=direction)
+        both = geometry.atom_present[..., :, None] & geometry.atom_present[..., None, :]
+        direction = np.moveaxis(filled(np.moveaxis(geometry.direction, -3, -1), both), -1, -3)
+        return replace(geometry, distance=filled(geometry.distance, both), direction=direction)
+
+    def of_pairs(pairs):
+        return pairs if pairs.factors is None else replace(pairs, factors=filled(pairs.factors, pairs.present))
 
     def of_bucket(bucket):
         masses = filled(bucket.inverse_root_masses, bucket.component_present)
-        return replace(bucket, pairs=of_pairs(bucket.pairs), inverse_root_masses=masses)
+        pairs = {kind: of_pairs(each) for kind, each in bucket.pairs.items()}
+        return replace(bucket, geometry=of_geometry(bucket.geometry), pairs=pairs, inverse_root_masses=masses)
 
     def of_rows(rows):
         return jax.tree.map(lambda leaf: filled(leaf, rows.present), rows)

@@ -107,6 +107,17 @@ def test_a_fit_that_is_stopped_early_is_no_worse_than_its_start(tmp_path, limit,
     assert rmsd(rows, "fitted_cm-1") <= rmsd(rows, "start_cm-1")
 
 
+def test_a_fit_that_ctrl_c_ends_says_so_and_keeps_its_best_point(tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "minimize", interrupted)
+    status, result, _ = fit(tmp_path, "water")
+    assert status == 0 and not result["success"]
+    assert result["message"] == "Stopped early, the best point is kept: interrupted"
+    assert result["rmsd_fitted"] == result["rmsd_start"]
+
+
 def test_without_a_folder_the_results_go_to_one_named_after_the_problem(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["fit", "water", "--maxiter", "1"]) == 0

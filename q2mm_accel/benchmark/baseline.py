@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from q2mm_accel.kernel.potentials import Form, form_named
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS, Form, form_named
 from q2mm_accel.model.references import Reference
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE, FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
@@ -36,28 +36,31 @@ def _dihedral(x, atoms):
 
 def _split(forcefield: ForceField, parameters):
     blocks, start = {}, 0
-    for kind, names in BLOCKS.items():
-        stop = start + len(names) * forcefield.n_types(kind)
-        blocks[kind] = parameters[start:stop].reshape(-1, len(names))
+    for kind, declared in KINDS.items():
+        width = len(declared.parameters)
+        stop = start + width * forcefield.n_types(kind)
+        blocks[kind] = parameters[start:stop].reshape(-1, width)
         start = stop
     return blocks
 
 
 def _energy(form: Form, system: System, forcefield: ForceField, parameters, x):
     blocks, total = _split(forcefield, parameters), 0.0
-    for kind, potential in (("bond", form.bond), ("urey_bradley", form.urey_bradley)):
+    for kind, potential in (("bond", form.energies["bond"]), ("urey_bradley", form.energies["urey_bradley"])):
         k, equilibrium = blocks[kind][system.terms(kind)[1]].T
         total += jnp.sum(potential(_distance(x, system.terms(kind)[0]) - equilibrium, k, equilibrium))
     k, equilibrium = blocks["angle"][system.angle_types].T
     equilibrium = equilibrium * DEGREE
-    total += jnp.sum(form.angle(_angle(x, system.angle_atoms) - equilibrium, k, equilibrium))
+    total += jnp.sum(form.energies["angle"](_angle(x, system.angle_atoms) - equilibrium, k, equilibrium))
     k = blocks["torsion"][system.torsion_types, 0]
     fixed = (each.astype(x.dtype) for each in (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE))
-    total += jnp.sum(form.torsion(_dihedral(x, system.torsion_atoms), k, *(f[system.torsion_types] for f in fixed)))
+    total += jnp.sum(
+        form.energies["torsion"](_dihedral(x, system.torsion_atoms), k, *(f[system.torsion_types] for f in fixed))
+    )
     if len(system.vdw_pairs):
         first, second = (blocks["vdw"][system.vdw_types[system.vdw_pairs[:, i]]] for i in range(2))
-        radius = form.combine_radii(first[:, 0], second[:, 0])
-        total += jnp.sum(form.vdw(_distance(x, system.vdw_pairs), radius, jnp.sqrt(first[:, 1] * second[:, 1])))
+        radius = form.combinations["vdw_radii"](first[:, 0], second[:, 0])
+        total += jnp.sum(form.energies["vdw"](_distance(x, system.vdw_pairs), radius, jnp.sqrt(first[:, 1] * second[:, 1])))
     return total
 
 

@@ -16,8 +16,8 @@ from q2mm_accel.benchmark.baseline import baseline
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
+from q2mm_accel.kernel.loss import expand
 from q2mm_accel.kernel.observables import mechanics
-from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.spectrum import mass_weighted
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.runtime import exclusive_eigh

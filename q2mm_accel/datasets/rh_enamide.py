@@ -24,6 +24,7 @@ from q2mm_accel.interop.q2mm_model import (
     system_from_q2mm,
     terms_from_q2mm,
 )
+from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.perceive import type_means
 from q2mm_accel.model.seminario import estimate_force_constants
@@ -73,12 +74,14 @@ def load_rh_enamide(form: str = "mm3") -> RhEnamide:
         Systems, force field, and counts of the terms that are left out or borrow parameters.
 
     Raises:
+        FormError: unknown functional form.
         MissingPackageError: q2mm, whose readers are used, is not installed.
         VersionError: another version of q2mm is installed.
         DatasetError: the data could not be fetched, or are incomplete.
 
     Source: q2mm's diagnostics/systems.py, models/seminario.py and models/molecule.py (torsions), commit 0c795729.
     """
+    form_named(form)
     molecules, theirs, engine = _read()
     left_out: Counter[str] = Counter()
     systems = []

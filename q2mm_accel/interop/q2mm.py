@@ -7,7 +7,6 @@ Urey-Bradley terms, references to Hessian elements).
 
 import operator
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import InteropError, ReferenceDataError, UnmatchedTermWarning
+from q2mm_accel.errors import InteropError, ReferenceDataError, UnmatchedTermWarning, warn_user
 from q2mm_accel.interop.q2mm_model import (
     forcefield_from_q2mm,
     left_out_terms,
@@ -164,11 +163,10 @@ def _warn_left_out(forcefield: Any, molecules: Sequence[Any], handles: Sequence[
     counts["CMAP grid"] = len(getattr(forcefield, "cmaps", ()))
     listed = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items() if count)
     if listed:
-        warnings.warn(
+        warn_user(
             f"q2mm's engine leaves out {listed}{first}. They are left out here too, so that the loss is the same; add "
             "parameters for them to q2mm's force field if they should count.",
             UnmatchedTermWarning,
-            stacklevel=4,
         )
 
 

@@ -8,12 +8,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from q2mm_accel.errors import OutputError
+from q2mm_accel.errors import OutputError, Q2MMAccelError
+
+
+def checked_path(path: str | os.PathLike, error: type[Q2MMAccelError]) -> Path:
+    """The path of a file.
+
+    Raises:
+        Q2MMAccelError: of the type `error`: it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise error(f"path is {path!r:.60}; give the path of a file.")
+    return Path(path)
 
 
 def _target(path: str | os.PathLike) -> Path:
     """The file a path leads to through symbolic links: it is replaced, and the links stay."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(checked_path(path, OutputError)))
     if not os.path.isdir(target.parent):
         raise OutputError(f"{path} cannot be written: there is no folder {target.parent}. Make it first.")
     if os.path.exists(target) and not os.path.isfile(target):
@@ -29,6 +40,7 @@ def _refusal(path: str | os.PathLike, error: OSError) -> OutputError:
 @contextmanager
 def _temporary_file(target: Path) -> Iterator[BinaryIO]:
     """A new file beside the target, with a name of its own; removed at the end unless it was renamed."""
+    # in the same folder: a file is renamed at once only within one file system
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -77,11 +89,14 @@ def replace_file(path: str | os.PathLike, content: bytes) -> None:
         OutputError: the file cannot be written; one that was there stays whole.
     """
     target = _target(path)
+    if not isinstance(content, bytes):
+        raise OutputError(f"the content of {path} is a {type(content).__name__}; give bytes.")
     try:
         with _temporary_file(target) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+            # Windows does not rename open files
             file.close()
             os.replace(file.name, target)
         _sync_folder(target.parent)

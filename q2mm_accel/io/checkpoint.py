@@ -9,7 +9,6 @@ import io
 import os
 import re
 import time
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError
-from q2mm_accel.io.atomic import check_writable, replace_file
+from q2mm_accel.errors import CheckpointError, CheckpointWarning, OptionError, OutputError, warn_user
+from q2mm_accel.io.atomic import check_writable, checked_path, replace_file
+from q2mm_accel.model.arguments import instance
 
 VERSION = 1
 """Version of the format; a file of another version is refused."""
@@ -70,7 +70,9 @@ class Checkpoint:
         x = _numbers("x", self.x)
         if x.ndim != 1 or not np.can_cast(x.dtype, np.float64):
             raise CheckpointError(f"x has type {x.dtype} and shape {x.shape}; it must be one row of real numbers.")
-        for name in self.arrays:
+        if isinstance(self.fun, bool) or not isinstance(self.fun, Real):
+            raise CheckpointError(f"fun is {self.fun!r:.60}; it must be a number.")
+        for name in instance(self.arrays, Mapping, "arrays", CheckpointError):
             if not isinstance(name, str) or not _ARRAY_NAME.fullmatch(name):
                 raise CheckpointError(f'An array is named {name!r}; use letters, digits, "_", "-" and "." only.')
         object.__setattr__(self, "x", _frozen(x.astype(np.float64)))
@@ -102,6 +104,7 @@ def fingerprint(arrays: Iterable[np.ndarray], words: Iterable[str]) -> str:
     parts = []
     for number, values in enumerate(arrays):
         array = _numbers(f"arrays[{number}]", values)
+        # every part is hashed with its length, so that no two lists of parts give the same bytes
         parts += [b"array", array.dtype.str.encode(), str(array.shape).encode(), array.tobytes()]
     for word in words:
         parts += [b"word", word.encode()]
@@ -112,6 +115,7 @@ def fingerprint(arrays: Iterable[np.ndarray], words: Iterable[str]) -> str:
 
 
 def _seal(content: bytes) -> bytes:
+    """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest().encode()
 
 
@@ -122,8 +126,10 @@ def _encode(checkpoint: Checkpoint) -> bytes:
     entries |= {_PREFIX + name: array for name, array in checkpoint.arrays.items()}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
+        # the comment is the very end of a zip file: room for the seal, which is not part of what it seals
         archive.comment = bytes(_SEAL_LENGTH)
         for name, array in entries.items():
+            # as numpy.savez writes it, so that numpy.load reads it
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
     content = buffer.getvalue()[:-_SEAL_LENGTH]
@@ -154,6 +160,7 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _entry(entries: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """One of `_ENTRIES`, of the type that it must have."""
     kind, n_axes = _ENTRIES[name]
     if name not in entries:
         raise CheckpointError(f"the entry {name!r} is missing.")
@@ -174,8 +181,10 @@ def load_checkpoint(path: str | os.PathLike, fingerprint: str | None = None) -> 
     Raises:
         CheckpointError: the file is missing, unreadable, damaged, of another version or of another problem.
     """
+    if fingerprint is not None:
+        instance(fingerprint, str, "fingerprint", CheckpointError)
     try:
-        content = Path(path).read_bytes()
+        content = checked_path(path, CheckpointError).read_bytes()
     except OSError as error:
         raise CheckpointError(f"Checkpoint {path} cannot be read: {error.strerror}. {_REMEDY}") from error
     try:
@@ -195,8 +204,9 @@ def save_checkpoint(path: str | os.PathLike, checkpoint: Checkpoint) -> None:
 
     Raises:
         OutputError: the file cannot be written; one that was there stays whole.
+        CheckpointError: there is no checkpoint to be written.
     """
-    replace_file(path, _encode(checkpoint))
+    replace_file(path, _encode(instance(checkpoint, Checkpoint, "checkpoint", CheckpointError)))
 
 
 class Checkpointer:
@@ -220,14 +230,18 @@ class Checkpointer:
 
         Raises:
             OutputError: no file can be written there.
-            OptionError: `every` is negative or no number.
+            OptionError: `every` is negative or no number, or `clock` no function.
             CheckpointError: the file exists and must not be replaced.
         """
-        if not isinstance(every, Real) or not every >= 0:
-            raise OptionError(f"every is {every!r}; the interval between checkpoints is a number of seconds from 0.")
+        if isinstance(every, bool) or not isinstance(every, Real) or not every >= 0:
+            raise OptionError(f"every is {every!r:.60}; the interval between checkpoints is a number of seconds from 0.")
+        if not callable(clock):
+            raise OptionError(f"clock is {clock!r:.60}; it must be a function that returns seconds.")
         check_writable(path)
-        if replaces is not None and Path(path).exists():
-            load_checkpoint(path, replaces)
+        if replaces is not None:
+            instance(replaces, str, "replaces", CheckpointError)
+            if Path(path).exists():
+                load_checkpoint(path, replaces)
         self.path = Path(path).absolute()
         self.every = every
         self._clock = clock
@@ -247,5 +261,5 @@ class Checkpointer:
         try:
             save_checkpoint(self.path, checkpoint)
         except OutputError as error:
-            warnings.warn(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning, stacklevel=2)
+            warn_user(f"{error} The fit goes on; the last checkpoint written stays.", CheckpointWarning)
         self._last = self._clock()

@@ -2,57 +2,72 @@
 
 import csv
 import json
-from dataclasses import fields
-from pathlib import Path
+import os
 
-import numpy as np
-
-from q2mm_accel.errors import ParameterError
+from q2mm_accel.errors import OutputError, ParameterError
+from q2mm_accel.io.atomic import checked_path
+from q2mm_accel.model.arguments import instance
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 
 _FORMAT = "q2mm_accel force field 1"
 _UNITS = "kcal/mol, Å, degrees; force constants for E = k (x - x0)²"
 
 
-def write_forcefield(path: Path, forcefield: ForceField) -> None:
-    """Write a force field as JSON, with every number exact."""
-    content = {"format": _FORMAT, "units": _UNITS}
-    for field in fields(ForceField):
-        value = getattr(forcefield, field.name)
-        content[field.name] = value.tolist() if isinstance(value, np.ndarray) else value
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_forcefield(path: str | os.PathLike, forcefield: ForceField) -> None:
+    """Write a force field as JSON, with every number exact.
+
+    Raises:
+        ParameterError: there is no force field to be written.
+        OutputError: the path is none.
+    """
+    instance(forcefield, ForceField, "forcefield", ParameterError)
+    content: dict[str, object] = {"format": _FORMAT, "units": _UNITS}
+    content |= {"form": forcefield.form, **{field: values.tolist() for field, values in forcefield.arrays.items()}}
+    content["labels"] = forcefield.labels
+    write_json(path, content)
 
 
-def read_forcefield(path: Path) -> ForceField:
+def read_forcefield(path: str | os.PathLike) -> ForceField:
     """Read a force field that `write_forcefield` wrote.
 
     Raises:
-        ParameterError: the file is not one, or its content is inconsistent.
+        ParameterError: the path or the file is none, or its content is inconsistent.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(checked_path(path, ParameterError).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
-    names = [field.name for field in fields(ForceField)]
-    missing = [name for name in names if name not in content]
+    arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
+    begun = [kind.fields for kind in KINDS.values() if any(field in arrays for field in kind.fields)]
+    missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")
     try:
-        return ForceField(**{name: content[name] for name in names})
+        return ForceField(**arrays)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from error
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write a dictionary of plain values as JSON."""
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Write a dictionary of plain values as JSON.
+
+    Raises:
+        OutputError: the path is none.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    checked_path(path, OutputError).write_text(text, encoding="utf-8")
 
 
-def write_table(path: Path, header: list[str], rows: list[list]) -> None:
-    """Write rows as CSV."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+def write_table(path: str | os.PathLike, header: list[str], rows: list[list]) -> None:
+    """Write rows as CSV.
+
+    Raises:
+        OutputError: the path is none.
+    """
+    with checked_path(path, OutputError).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -28,7 +28,8 @@ def over_batches(problem: Problem, function, *arguments):
         (..., sum of all P).
     """
     results, after = [], None
-    with jax.default_matmul_precision("highest"):  # devices would take products of float32 with 3 digits
+    # GPUs and TPUs would otherwise take products of float32 with 3 digits
+    with jax.default_matmul_precision("highest"):
         for stack in problem.stacks:
             if problem.mesh is None:
                 found, after = _in_turn(function, stack, after, arguments)
@@ -39,9 +40,11 @@ def over_batches(problem: Problem, function, *arguments):
 
 
 def _in_turn(function, stack, after, arguments):
+    """The function of every batch of a stack, one after the other; a single batch without a loop around it."""
     count = len(stack.read)
     if count == 1:
         return function(jax.tree.map(lambda leaf: leaf[0], stack), after, *arguments)
+    # the loop's gradient would keep every intermediate result of every batch; recomputing all but `eigh` costs little
     policy = jax.checkpoint_policies.save_only_these_names(KEPT)
 
     @partial(jax.checkpoint, policy=policy)
@@ -68,6 +71,7 @@ def _joined(found):
 
 
 def _on_devices(mesh, function, stack, after, arguments):
+    """The function of every batch of a stack, shared out along its leading axis; the results are the same everywhere."""
     shared, everywhere = PartitionSpec(AXIS), PartitionSpec()
 
     def on_one(stack, after, arguments):

@@ -1,238 +1,330 @@
 """Energies, gradients and Hessians of all molecules from precomputed local pieces.
 
-A force field is a sum of terms e(q) of internal coordinates q: E = Σ e, ∂E = Σ e' ∂q, ∂²E = Σ e'' ∂q ∂qᵀ + e' ∂²q. Only
-e' and e'' depend on the parameters. All results are in kcal/mol and Å.
+A force field is a sum of terms e(q; θ) of internal coordinates q. With b = ∂q/∂x and G = ∂²q/∂x², which never change at
+a fixed geometry, E = Σ e, ∂E = Σ e_a b_a and ∂²E = Σ e_ab b_a b_bᵀ + e_a G_a over the coordinates a, b of each term:
+only e and its derivatives depend on the parameters. All results are in kcal/mol and Å.
 """
 
 import math
-from functools import partial
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
-from q2mm_accel.kernel.potentials import Form, form_named
-from q2mm_accel.problem.arrays import Batch, Bucket, Pairs, Terms
+from q2mm_accel.model.kinds import KINDS, Coordinate, Form, Kind, form_named, pair_kinds, parameter_fields, term_kinds
+from q2mm_accel.problem.arrays import Batch, Bucket, Geometry, Pairs, Terms
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.units import DEGREE
 
 _GAUSS_NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
 
 
-def derivatives(function, coordinate):
-    """Value, first and second derivative of an elementwise function."""
-    one = jnp.ones_like(coordinate)
+class Coefficients(NamedTuple):
+    """By what the pieces of T terms with C coordinates are multiplied; 0 where padded."""
 
-    def with_slope(q):
-        return jax.jvp(function, (q,), (one,))
-
-    (value, first), (_, second) = jax.jvp(with_slope, (coordinate,), (one,))
-    return value, first, second
-
-
-def _distance_coefficients(potential, coordinate, parameters, constants):
-    force_constant, equilibrium = parameters
-    value, first, second = derivatives(
-        partial(potential, force_constant=force_constant, equilibrium=equilibrium), coordinate - equilibrium
-    )
-    return value, first, second, first
+    value: Array
+    """(T,) energies."""
+    slopes: Array
+    """(C, T) of b_a in the gradient."""
+    along: Array
+    """(C (C + 1) / 2, T) of b_a b_bᵀ in the Hessian, in the order of `couples`."""
+    curved: Array
+    """(C, T) of G_a in the Hessian; of angles, of ∂²(u²)/2."""
 
 
-def _angle_coefficients(potential, supplement, parameters, constants):
-    """With u = π - θ and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, finite at a linear angle.
+class PairCoefficients(NamedTuple):
+    """Energy of all pairs of a bucket's atoms and its derivatives by their distance, (M, N, N); 0 where there is none."""
 
+    value: Array
+    slope: Array
+    curvature: Array
+
+
+def couples(count: int) -> list[tuple[int, int]]:
+    """The pairs (a, b) of a number of coordinates with b <= a, diagonal ones included."""
+    return [(a, b) for a in range(count) for b in range(a + 1)]
+
+
+def derivatives(function: Callable, coordinates: tuple):
+    """Value, first derivatives (C,) and second derivatives (in the order of `couples`) of an elementwise function."""
+    count, ones = len(coordinates), jnp.ones_like(coordinates[0])
+
+    def along(direction):
+        return tuple(ones if place == direction else jnp.zeros_like(ones) for place in range(count))
+
+    def with_slope(a):
+        return lambda *q: jax.jvp(function, q, along(a))
+
+    value, slopes, curvatures = None, [], {}
+    for a in range(count):
+        for b in range(a + 1):
+            (value, slope), (_, curvatures[a, b]) = jax.jvp(with_slope(a), coordinates, along(b))
+        slopes.append(slope)
+    return value, slopes, curvatures
+
+
+def _seen(coordinate: Coordinate, value, parameters):
+    """What the energy sees of a coordinate: itself, or its deviation from its equilibrium."""
+    equilibrium = None if coordinate.equilibrium is None else parameters[coordinate.equilibrium]
+    if coordinate.measure == "distance":
+        return value if equilibrium is None else value - equilibrium
+    if coordinate.measure == "angle":  # value is the supplement u = π - θ: θ - θ0 = (π - θ0) - u keeps its digits near u = 0
+        return math.pi - value if equilibrium is None else (180.0 - equilibrium) * DEGREE - value
+    if equilibrium is None:
+        return value
+    deviation = value - equilibrium * DEGREE
+    return deviation - 2.0 * math.pi * jnp.round(jax.lax.stop_gradient(deviation) / (2.0 * math.pi))
+
+
+def coefficients_of(kind: Kind, form: Form, terms: Terms, parameters) -> Coefficients:
+    """The coefficients of a kind's terms.
+
+    With u = π - θ of an angle and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, always finite.
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
     u and 0, by Gauss' rule with two nodes, good to terms in u⁴.
+
+    Args:
+        kind: the kind.
+        form: the functional form.
+        terms: T terms.
+        parameters: (P, T), those of each term in the force field's units, of padded ones anything finite.
     """
-    force_constant, equilibrium = parameters[0][None], parameters[1][None] * DEGREE
-    potential = partial(potential, force_constant=force_constant, equilibrium=equilibrium)
-    straight = (180.0 - parameters[1][None]) * DEGREE
-    nodes = jnp.array([1.0, *_GAUSS_NODES], dtype=supplement.dtype)[:, None]
-    values, firsts, seconds = derivatives(potential, straight - nodes * supplement[None])
-    value, first, second, mean = values[0], firsts[0], seconds[0], 0.5 * (seconds[1] + seconds[2])
-    linear = supplement < NEARLY_LINEAR
-    ratio = jnp.where(linear, mean, -first / jnp.where(linear, 1.0, supplement))
-    return value, ratio * supplement, second - ratio, ratio
+    coordinates = form.coordinates_of(kind)
+    declared = [*kind.parameters, *(parameter_fields()[read.field] for read in kind.reads)]
+    given = [row[None] for row in parameters]
+    scaled = [row * DEGREE if each.unit == "degrees" else row for row, each in zip(given, declared, strict=True)]
+    constants = [jnp.where(terms.present, constant, 1.0)[None] for constant in terms.constants]
+    values = [jnp.where(terms.present, value, 1.0) for value in terms.coordinates]
+    angles = [place for place, each in enumerate(coordinates) if each.measure == "angle"]
+
+    def energy(*points):
+        seen = [_seen(each, point, given) for each, point in zip(coordinates, points, strict=True)]
+        return form.energies[kind.name](*seen, *scaled, *constants)
+
+    nodes = tuple(_nodes(value, place, angles) for place, value in enumerate(values))
+    value, slopes, curvatures = derivatives(energy, nodes)
+    ratios = {}
+    for number, place in enumerate(angles):
+        mean = 0.5 * (curvatures[place, place][1 + 2 * number] + curvatures[place, place][2 + 2 * number])
+        linear = values[place] < NEARLY_LINEAR
+        ratios[place] = jnp.where(linear, mean, slopes[place][0] / jnp.where(linear, 1.0, values[place]))
+    first = [ratios[a] * values[a] if a in ratios else slopes[a][0] for a in range(len(coordinates))]
+    along = [
+        curvatures[a, b][0] - ratios[a] if a == b and a in ratios else curvatures[a, b][0]
+        for a, b in couples(len(coordinates))
+    ]
+    curved = [ratios.get(a, slopes[a][0]) for a in range(len(coordinates))]
+    found = Coefficients(value[0], jnp.stack(first), jnp.stack(along), jnp.stack(curved))
+    return jax.tree.map(lambda each: jnp.where(terms.present, each, 0.0), found)
 
 
-def _torsion_coefficients(potential, angle, parameters, constants):
-    periodicity, phase = constants
-    value, first, second = derivatives(
-        partial(potential, force_constant=parameters[0], periodicity=periodicity, phase=phase), angle
-    )
-    return value, first, second, first
+def _nodes(value, place: int, angles: list[int]):
+    """A coordinate's values (1 + 2 angles, T) where the energy is needed: as it is, and at the Gauss nodes of each angle."""
+    factors = [1.0] + [node if angle == place else 1.0 for angle in angles for node in _GAUSS_NODES]
+    return jnp.array(factors, dtype=value.dtype)[:, None] * value[None]
 
 
-_COEFFICIENTS = {
-    "bond": _distance_coefficients,
-    "angle": _angle_coefficients,
-    "torsion": _torsion_coefficients,
-    "urey_bradley": _distance_coefficients,
-}
+def term_parameters(terms: Terms, vector):
+    """The parameters of each term, (P, T), from all parameters of the force field; 1 where padded."""
+    places = jnp.where(terms.present[:, None], terms.parameters, 0)
+    return jnp.stack([vector[places[:, column]] for column in range(places.shape[1])])
 
 
-def term_coefficients(form: Form, kind: str, terms: Terms, block):
-    """Energy, and the factors of ∂q in the gradient and of ∂q ∂qᵀ and ∂²q in the Hessian, (T,) each, 0 where padded."""
-    return coefficients_of_terms(form, kind, terms, term_parameters(terms, block))
+def term_coefficients(batch: Batch, vector) -> dict[str, Coefficients]:
+    """The coefficients of all terms by kind, from all parameters of the force field (n_parameters,)."""
+    form, kinds = form_named(batch.form), term_kinds()
+    return {
+        kind: coefficients_of(kinds[kind], form, terms, term_parameters(terms, vector))
+        for kind, terms in batch.terms.items()
+    }
 
 
-def term_parameters(terms: Terms, block):
-    """The parameters of each term, (width, T)."""
-    types = jnp.where(terms.present, terms.types, 0)
-    return jnp.stack([block[:, column][types] for column in range(block.shape[1])])
-
-
-def coefficients_of_terms(form: Form, kind: str, terms: Terms, parameters):
-    """`term_coefficients` from the terms' own parameters (width, T)."""
-    coordinate = jnp.where(terms.present, terms.coordinate, 1.0)
-    constants = tuple(jnp.where(terms.present, constant, 1.0) for constant in terms.constants)
-    coefficients = _COEFFICIENTS[kind](getattr(form, kind), coordinate, parameters, constants)
-    return tuple(jnp.where(terms.present, coefficient, 0.0) for coefficient in coefficients)
-
-
-def pair_coefficients(form: Form, buckets: tuple[Bucket, ...], block):
-    """Energy and its first two derivatives by distance of all atom pairs, 0 where there is none.
-
-    Returns:
-        For each bucket three arrays (M, N, N), or None where no two atoms interact.
-    """
-    atoms = atom_parameters(buckets, block)
-    return coefficients_of_pairs(form, buckets, atoms, atoms)
-
-
-def atom_parameters(buckets: tuple[Bucket, ...], block):
-    """Van der Waals radius and ε of each bucket's atoms, (2, M, N), 1 where padded; None where no two atoms interact."""
-    results = []
-    for pairs in (bucket.pairs for bucket in buckets):
-        if pairs is None:
+def atom_parameters(batch: Batch, kind: str, vector) -> list:
+    """The parameters of a kind of pairs of each bucket's atoms, (width, M, N), 1 where padded; None without pairs."""
+    start, n_types = next((start, count) for name, start, count in batch.pair_types if name == kind)
+    width, results = len(KINDS[kind].parameters), []
+    block = vector[start : start + n_types * width].reshape(n_types, width)
+    for bucket in batch.buckets:
+        if kind not in bucket.pairs:
             results.append(None)
             continue
-        types = jnp.where(pairs.atom_present, pairs.types, 0)
-        results.append(jnp.stack([jnp.where(pairs.atom_present, block[:, column][types], 1.0) for column in range(2)]))
+        present = bucket.geometry.atom_present
+        types = jnp.where(present, bucket.pairs[kind].types, 0)
+        results.append(jnp.stack([jnp.where(present, block[:, column][types], 1.0) for column in range(width)]))
     return results
 
 
-def coefficients_of_pairs(form: Form, buckets: tuple[Bucket, ...], first, second):
-    """`pair_coefficients` from the `atom_parameters` of the pairs' first and second atoms."""
-    shapes = [None if bucket.pairs is None else bucket.pairs.present.shape for bucket in buckets]
-    columns = [
-        _combined(form, bucket.pairs, *atoms)
-        for bucket, *atoms in zip(buckets, first, second, strict=True)
-        if bucket.pairs is not None
-    ]
-    if not columns:
-        return shapes
-    present, distance, radius, epsilon = (
-        jnp.concatenate([c.reshape(-1) for c in column]) for column in zip(*columns, strict=True)
+def coefficients_of_pairs(batch: Batch, kind: str, first, second) -> list:
+    """The coefficients of a kind of pairs from `atom_parameters` of the pairs' first and second atoms.
+
+    All buckets are evaluated in one row, so that the energy is compiled once.
+
+    Returns:
+        For each bucket a `PairCoefficients`, or None.
+    """
+    form, fields = form_named(batch.form), KINDS[kind].fields
+    chosen = [number for number, bucket in enumerate(batch.buckets) if kind in bucket.pairs]
+    present, distance, factors, *combined = (
+        _flat([batch.buckets[number].pairs[kind].present for number in chosen]),
+        _flat([batch.buckets[number].geometry.distance for number in chosen]),
+        _flat_factors([batch.buckets[number].pairs[kind] for number in chosen], distance_type=batch.dtype),
+        *(
+            _flat(
+                [
+                    form.combinations[field](first[number][column][:, :, None], second[number][column][:, None, :])
+                    for number in chosen
+                ]
+            )
+            for column, field in enumerate(fields)
+        ),
     )
-    distance = jnp.where(present, distance, radius)
-    coefficients = derivatives(partial(form.vdw, radius=radius, epsilon=epsilon), distance)
-    coefficients = [jnp.where(present, coefficient, 0.0) for coefficient in coefficients]
-    results, start = [], 0
-    for shape in shapes:
-        stop = start + (0 if shape is None else math.prod(shape))
-        results.append(shape and tuple(coefficient[start:stop].reshape(shape) for coefficient in coefficients))
+    distance = jnp.where(present, distance, 1.0)
+    value, (slope,), curvatures = derivatives(lambda r: form.energies[kind](r, *combined), (distance,))
+    found = [value, slope, curvatures[0, 0]]
+    if factors is not None:
+        found = [each * factors for each in found]
+    found = [jnp.where(present, each, 0.0) for each in found]
+    results: list[Any] = [None] * len(batch.buckets)
+    start = 0
+    for number in chosen:
+        shape = batch.buckets[number].pairs[kind].present.shape
+        stop = start + math.prod(shape)
+        results[number] = PairCoefficients(*(each[start:stop].reshape(shape) for each in found))
         start = stop
     return results
 
 
-def _root(values):
-    """√x with the derivative 0 at x = 0, where a force field switches a type off; NaN below."""
-    zero = values == 0.0
-    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, values)))
+def _flat(arrays):
+    return jnp.concatenate([array.reshape(-1) for array in arrays])
 
 
-def _combined(form: Form, pairs: Pairs, first, second):
-    """Whether a pair interacts, its distance, combined radius and ε, (M, N, N) each."""
-    radius = form.combine_radii(first[0, :, :, None], second[0, :, None, :])
-    epsilon = _root(first[1])[:, :, None] * _root(second[1])[:, None, :]
-    return pairs.present, pairs.distance, radius, epsilon
+def _flat_factors(pairs: list[Pairs], distance_type):
+    """Factors of all pairs in one row; None where all are 1."""
+    if all(each.factors is None for each in pairs):
+        return None
+    ones = (jnp.ones(each.present.shape, distance_type) if each.factors is None else each.factors for each in pairs)
+    return _flat([jnp.where(each.present, factors, 1.0) for each, factors in zip(pairs, ones, strict=True)])
 
 
-def energies(batch: Batch, blocks):
-    """Energies of the molecules of each bucket, (M,) [kcal/mol]."""
-    form = form_named(batch.form)
+def pair_coefficients(batch: Batch, vector) -> list:
+    """The coefficients of all pairs, summed over their kinds; of each bucket a `PairCoefficients`, or None."""
+    total: list[Any] = [None] * len(batch.buckets)
+    for kind in pair_kinds():
+        if not any(kind in bucket.pairs for bucket in batch.buckets):
+            continue
+        atoms = atom_parameters(batch, kind, vector)
+        for number, found in enumerate(coefficients_of_pairs(batch, kind, atoms, atoms)):
+            if found is not None:
+                total[number] = found if total[number] is None else jax.tree.map(jnp.add, total[number], found)
+    return total
+
+
+def energies(batch: Batch, vector):
+    """Energies of the molecules of each bucket, (M,) [kcal/mol], from all parameters of the force field."""
     counts = [bucket.component_present.shape[0] for bucket in batch.buckets]
     dtype = batch.buckets[0].inverse_root_masses.dtype
     total = jnp.zeros(sum(counts), dtype)
-    for kind, terms in batch.terms.items():
-        molecule = jnp.where(terms.present, terms.molecule, 0)
-        total = total.at[molecule].add(term_coefficients(form, kind, terms, blocks[kind])[0].astype(dtype))
+    for kind, found in term_coefficients(batch, vector).items():
+        molecule = jnp.where(batch.terms[kind].present, batch.terms[kind].molecule, 0)
+        total = total.at[molecule].add(found.value.astype(dtype))
     results, start = [], 0
-    for count, pairs in zip(counts, pair_coefficients(form, batch.buckets, blocks["vdw"]), strict=True):
-        bonded = total[start : start + count]
-        results.append(bonded if pairs is None else bonded + 0.5 * pairs[0].sum(axis=(1, 2), dtype=dtype))
+    for count, bucket, pairs in zip(counts, batch.buckets, pair_coefficients(batch, vector), strict=True):
+        result = total[start : start + count]
+        if pairs is not None:
+            result = result + 0.5 * pairs.value.sum(axis=(1, 2), dtype=dtype)
+        results.append(result if bucket.fixed is None else result + bucket.fixed.energy)
         start += count
     return results
 
 
-def gradients(batch: Batch, blocks):
+def gradients(batch: Batch, vector):
     """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
-    form = form_named(batch.form)
     shapes = [bucket.component_present.shape for bucket in batch.buckets]
-    total = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
-    for kind, terms in batch.terms.items():
+    total = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
+    for kind, found in term_coefficients(batch, vector).items():
+        terms = batch.terms[kind]
         present = terms.present[:, None]
-        slope = term_coefficients(form, kind, terms, blocks[kind])[1]
-        updates = slope[:, None] * jnp.where(present, terms.first, 0.0)
+        updates = sum(
+            slope[:, None] * jnp.where(present, first, 0.0) for slope, first in zip(found.slopes, terms.first, strict=True)
+        )
         total = total.at[jnp.where(present, terms.components, 0)].add(updates)
     results, start = [], 0
-    coefficients = pair_coefficients(form, batch.buckets, blocks["vdw"])
-    for shape, bucket, pairs in zip(shapes, batch.buckets, coefficients, strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
         result = total[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
-            direction = jnp.where(bucket.pairs.present[:, None], bucket.pairs.direction, 0.0)
-            result = result + (pairs[1][:, None] * direction).sum(axis=3).reshape(shape)
-        results.append(result)
+            result = result + (pairs.slope[:, None] * directions(bucket)).sum(axis=3).reshape(shape)
+        results.append(result if bucket.fixed is None else result + bucket.fixed.gradient)
         start += math.prod(shape)
     return results
 
 
+def whole_mechanics(batch: Batch, vector):
+    """Energies, gradients and Hessians of each bucket's molecules, whatever references need."""
+    return energies(batch, vector), gradients(batch, vector), hessians(batch, vector)
+
+
+def directions(bucket: Bucket):
+    """Unit vectors between the atoms of a bucket's molecules, (M, 3, N, N), 0 where padded."""
+    present = bucket.geometry.atom_present
+    both = present[:, :, None] & present[:, None, :]
+    return jnp.where(both[:, None], bucket.geometry.direction, 0.0)
+
+
 def term_updates(terms: Terms, along, curved):
-    """Places in the flat buffer and second derivatives of all terms, (T, 3k, 3k) each, from two `term_coefficients`."""
+    """Places in the flat buffer and second derivatives of all terms, (T, 3k, 3k) each, from two of their `Coefficients`."""
     present = terms.present[:, None]
-    first = jnp.where(present, terms.first, 0.0)
-    second = jnp.where(present[:, :, None], terms.second, 0.0)
-    values = along[:, None, None] * (first[:, :, None] * first[:, None, :]) + curved[:, None, None] * second
+    first = [jnp.where(present, each, 0.0) for each in terms.first]
+    values = sum(
+        factor[:, None, None] * jnp.where(present[:, :, None], second, 0.0)
+        for factor, second in zip(curved, terms.second, strict=True)
+    )
+    for factor, (a, b) in zip(along, couples(len(first)), strict=True):
+        outer = first[a][:, :, None] * first[b][:, None, :]
+        values = values + factor[:, None, None] * (outer if a == b else outer + jnp.swapaxes(outer, 1, 2))
     rows, columns = jnp.where(present, terms.rows, 0), jnp.where(present, terms.columns, 0)
     return rows[:, :, None] + columns[:, None, :], values
 
 
-def pair_blocks(pairs: Pairs, slope, curvature):
+def pair_blocks(geometry: Geometry, slope, curvature):
     """Second derivatives of each pair's energy by the distance vector of its atoms, (M, 3, 3, N, N)."""
-    distance = jnp.where(pairs.present, pairs.distance, 1.0)
-    direction = jnp.where(pairs.present[:, None], pairs.direction, 0.0)
+    present = geometry.atom_present[:, :, None] & geometry.atom_present[:, None, :] & ~_same(geometry)
+    distance = jnp.where(present, geometry.distance, 1.0)
+    direction = jnp.where(present[:, None], geometry.direction, 0.0)
     across = slope / distance
     along = (curvature - across)[:, None] * direction
     axes = jnp.eye(3, dtype=across.dtype)
     return along[:, :, None] * direction[:, None, :] + axes[None, :, :, None, None] * across[:, None, None]
 
 
-def pairwise(pairs: Pairs, slope, curvature):
+def _same(geometry: Geometry):
+    return jnp.eye(geometry.distance.shape[-1], dtype=bool)[None]
+
+
+def pairwise(geometry: Geometry, slope, curvature):
     """Second derivatives of all pair energies, (M, 3, N, 3, N)."""
-    blocks = pair_blocks(pairs, slope, curvature)
+    blocks = pair_blocks(geometry, slope, curvature)
     atoms = jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
     diagonal = atoms[None, None, None] * blocks.sum(axis=4)[..., None]
     return (diagonal - blocks).transpose(0, 1, 3, 2, 4)
 
 
-def hessians(batch: Batch, blocks):
+def hessians(batch: Batch, vector):
     """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
-    form = form_named(batch.form)
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
-    updates = [
-        term_updates(terms, *term_coefficients(form, kind, terms, blocks[kind])[2:]) for kind, terms in batch.terms.items()
-    ]
-    buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), blocks["bond"].dtype)
+    found = term_coefficients(batch, vector)
+    updates = [term_updates(batch.terms[kind], each.along, each.curved) for kind, each in found.items()]
+    buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
     if updates:
-        places, values = (jnp.concatenate([part.reshape(-1) for part in parts]) for parts in zip(*updates, strict=True))
+        places, values = (_flat(parts) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)
     results, start = [], 0
-    coefficients = pair_coefficients(form, batch.buckets, blocks["vdw"])
-    for shape, bucket, pairs in zip(shapes, batch.buckets, coefficients, strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
-            result = result + pairwise(bucket.pairs, pairs[1], pairs[2]).reshape(shape)
-        results.append(result)
+            result = result + pairwise(bucket.geometry, pairs.slope, pairs.curvature).reshape(shape)
+        results.append(result if bucket.fixed is None else result + bucket.fixed.hessian)
         start += math.prod(shape)
     return results

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches
-from q2mm_accel.kernel.loss import finish
+from q2mm_accel.kernel.loss import expand, finish
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import assembled, mechanics, spectra
-from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.slopes import changes, energy_slopes, hessian_slopes
 from q2mm_accel.problem.arrays import Batch, Problem
 

@@ -7,10 +7,18 @@ import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches
 from q2mm_accel.kernel.observables import observed
-from q2mm_accel.kernel.parameters import expand
 from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.kernel.spectrum import frequency
 from q2mm_accel.problem.arrays import Priors, Problem
+
+
+def expand(problem: Problem, vector):
+    """All parameters of the force field, (n_parameters,), from the vector (n,)."""
+    expansion = problem.expansion
+    present = expansion.coefficients != 0.0
+    vector = vector.astype(expansion.offset.dtype)
+    elements = vector[jnp.where(present, expansion.columns, 0)]
+    return expansion.offset + jnp.where(present, expansion.coefficients * elements, 0.0).sum(axis=1)
 
 
 def outputs(problem: Problem, parameters):
@@ -23,6 +31,7 @@ def compared(problem: Problem, computed):
     references = problem.references
     computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
+    # what is no eigenvalue must not reach the root, whose derivative would be multiplied with 0 only afterwards
     computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
     if references.n_groups:
         computed = computed - _offsets(references, computed)
@@ -30,12 +39,16 @@ def compared(problem: Problem, computed):
 
 
 def _offsets(references, computed):
-    """The constant of each relative energy's group that minimises the group's weighted squares; 0 for all others."""
+    """The constant c of each relative energy's group; 0 for all other references.
+
+    It minimises Σ w² (reference - computed + c)² over the group: c = Σ w² (computed - reference) / Σ w².
+    """
     n_groups = references.n_groups
     relative = references.present & (references.group < n_groups)
     group = jnp.where(relative, references.group, n_groups)
     weight = jnp.where(relative, references.weight, 0.0) ** 2
     excess = weight * jnp.where(relative, computed - references.value, 0.0)
+    # the last segment takes all other references; its sum of weights is 0, hence the smallest divisor
     sums = jax.ops.segment_sum(excess, group, n_groups + 1) / jnp.maximum(
         jax.ops.segment_sum(weight, group, n_groups + 1), jnp.finfo(weight.dtype).tiny
     )
@@ -80,8 +93,8 @@ def loss(problem: Problem, vector):
 def hessian_product(problem, vector, direction):
     """The Hessian of the loss at a vector (n,) times a direction (n,): (n,).
 
-    Forward first: where batches take turns, JAX forgets the rule for eigenvalues when it differentiates backward and then
-    again, and takes its own, which divides by the distance of equal eigenvalues.
+    The gradient of a directional derivative, not the derivative of a gradient: where batches take turns, the latter loses
+    `eigenpairs`' rule in the recomputed part, and JAX's own divides by the difference of equal eigenvalues.
     """
 
     def along(vector):

@@ -9,8 +9,8 @@ squares are computed once for all parameters, then summed over the terms of each
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.hessian import pair_blocks
-from q2mm_accel.kernel.slopes import Changes, joined, types_of_atoms
+from q2mm_accel.kernel.hessian import Coefficients, PairCoefficients, couples, pair_blocks
+from q2mm_accel.kernel.slopes import Changes, joined, n_types_of, types_of_atoms
 from q2mm_accel.problem.arrays import Batch, Bucket, Terms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
@@ -29,26 +29,23 @@ def eigenvalue_slopes(batch: Batch, found: Changes, vectors):
     Returns:
         For each bucket (n_parameters, M, D) [hartree/(bohr² u)]; 0 where `vectors` is None.
     """
-    n_types = dict(batch.n_types)
     n_molecules = sum(len(bucket.component_present) for bucket in batch.buckets)
     sizes = [bucket.component_present.shape[1] for bucket in batch.buckets]
     n_blocks = -(-max(sizes) // _MODES_AT_A_TIME)
-    functions = {
-        kind: _of_terms(terms, *found.terms[kind][2:], n_types[kind], n_molecules) for kind, terms in batch.terms.items()
+    functions = [_of_terms(batch.terms[kind], each, n_molecules) for kind, each in found.terms.items()]
+    pair_functions = {
+        (kind, number): _of_pairs(bucket, kind, found.pairs[kind][number], n_types_of(batch, kind))
+        for number, bucket in enumerate(batch.buckets)
+        for kind in bucket.pairs
     }
-    pair_functions = [
-        change and _of_pairs(bucket, *change[1:], n_types["vdw"])
-        for bucket, change in zip(batch.buckets, found.pairs, strict=True)
-    ]
 
     def of_block(modes):
         rows, shapes = _rows(modes), [(mode.shape[0], mode.shape[2]) for mode in modes]
-        return joined(
-            batch,
-            shapes,
-            lambda kind: _by_bucket(functions[kind](rows), shapes),
-            lambda number: pair_functions[number](modes[number]),
-        )
+        total = jnp.zeros((batch.n_parameters * n_molecules, rows.shape[1]), batch.dtype)
+        for function in functions:
+            total = function(rows, total)
+        of_terms = _by_bucket(total.reshape(batch.n_parameters, n_molecules, -1), shapes)
+        return joined(batch, shapes, of_terms, lambda kind, number: pair_functions[kind, number](modes[number]))
 
     modes = [
         _cartesian_modes(bucket, each, n_blocks).astype(batch.dtype)
@@ -87,42 +84,44 @@ def _by_bucket(slopes, shapes):
     return results
 
 
-def _of_terms(terms: Terms, along, curved, n_types: int, n_molecules: int):
-    """A function of `_rows` that gives the derivatives by one kind's parameters, (n_types * width, molecules, modes).
+def _of_terms(terms: Terms, found: Coefficients, n_molecules: int):
+    """A function that adds the derivatives by one kind's parameters to (n_parameters * molecules, modes), from `_rows`.
 
     No coordinate changes when all its atoms move alike, so that its derivatives by all atoms but the last are enough.
     """
-    present = terms.present[:, None]
-    first = jnp.where(present, terms.first, 0.0)[:, None, :-3]
-    second = jnp.where(present[:, :, None], terms.second, 0.0)[:, :-3, :-3]
-    pieces = jnp.concatenate([first, second], axis=1)
+    present, count = terms.present[:, None], len(terms.first)
+    first = [jnp.where(present, each, 0.0)[:, None, :-3] for each in terms.first]
+    second = [jnp.where(present[:, :, None], each, 0.0)[:, :-3, :-3] for each in terms.second]
+    pieces = jnp.concatenate([*first, *second], axis=1)
     components = jnp.where(present, terms.components, 0)
-    place = jnp.where(terms.present, terms.types * n_molecules + terms.molecule, 0)
+    places = jnp.where(present, terms.parameters * n_molecules + terms.molecule[:, None], 0)
 
-    def slopes(rows):
-        atoms = rows[components].reshape(len(place), -1, 3, rows.shape[1])
-        local = (atoms[:, :-1] - atoms[:, -1:]).reshape(len(place), -1, rows.shape[1])
+    def add_to(rows, total):
+        atoms = rows[components].reshape(len(places), -1, 3, rows.shape[1])
+        local = (atoms[:, :-1] - atoms[:, -1:]).reshape(len(places), -1, rows.shape[1])
         products = pieces @ local
-        stretch, bend = products[:, 0] ** 2, (local * products[:, 1:]).sum(axis=1)
-        changes = along.T[:, :, None] * stretch[:, None] + curved.T[:, :, None] * bend[:, None]
-        sums = jax.ops.segment_sum(changes, place, n_types * n_molecules)
-        sums = sums.reshape(n_types, n_molecules, *changes.shape[1:]).transpose(0, 2, 1, 3)
-        return sums.reshape(-1, n_molecules, rows.shape[1])
+        stretches = [products[:, a] * products[:, b] * (1.0 if a == b else 2.0) for a, b in couples(count)]
+        bent = products[:, count:].reshape(len(places), count, -1, rows.shape[1])
+        bends = [(local * bent[:, a]).sum(axis=1) for a in range(count)]
+        factors = jnp.concatenate([found.along, found.curved], axis=1)  # (P, couples + coordinates, T)
+        squares = [*stretches, *bends]
+        by_parameter = sum(factors[:, number].T[:, :, None] * square[:, None] for number, square in enumerate(squares))
+        return total.at[places].add(by_parameter)
 
-    return slopes
+    return add_to
 
 
-def _of_pairs(bucket: Bucket, slope, curvature, n_types: int):
-    """A function of a bucket's modes that gives the derivatives by van der Waals parameters, (n_types * width, M, modes).
+def _of_pairs(bucket: Bucket, kind: str, found: PairCoefficients, n_types: int):
+    """A function of a bucket's modes that gives the derivatives by a kind's parameters, (n_types * width, M, modes).
 
     Σ_ij (u_i - u_j)ᵀ K_ij (u_i - u_j) over the atoms i of a type and all j, with K_ij = K_ji in all but the parameter:
     the squares of single atoms are weighted by sums of K over the type, the mixed products need the whole K.
     """
-    width, n_molecules, n_atoms, _ = slope.shape
-    blocks = jax.vmap(pair_blocks, (None, 0, 0), 1)(bucket.pairs, slope, curvature)
+    width, n_molecules, n_atoms, _ = found.slope.shape
+    blocks = jax.vmap(pair_blocks, (None, 0, 0), 1)(bucket.geometry, found.slope, found.curvature)
     matrix = blocks.transpose(0, 1, 2, 4, 3, 5).reshape(n_molecules, width * 3 * n_atoms, 3 * n_atoms)
     upper = jnp.stack([blocks[:, :, axis, (axis + step) % 3] for step in (0, 1) for axis in range(3)], axis=2)
-    types = types_of_atoms(bucket, n_types)
+    types = types_of_atoms(bucket, kind, n_types)
     weights = jnp.einsum("mti,mwcij->mtwcj", types, upper) + types[:, :, None, None] * upper.sum(axis=4)[:, None]
     weights = weights.reshape(n_molecules, n_types * width, 6 * n_atoms)
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.hessian import energies, hessians
-from q2mm_accel.kernel.parameters import blocks
 from q2mm_accel.kernel.spectrum import eigenpairs, mass_weighted
 from q2mm_accel.problem.arrays import Batch
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
@@ -31,12 +30,12 @@ def observed(batch: Batch, after, parameters):
 def mechanics(batch: Batch, parameters):
     """Of each bucket the energies (M,) [kcal/mol] and Hessians (M, D, D) [hartree/bohr²]; None where not needed."""
     needed = {output for bucket in batch.buckets for output in bucket.outputs}
-    by_kind = blocks(batch, parameters.astype(batch.dtype))
+    vector = parameters.astype(batch.dtype)
     nothing = [None] * len(batch.buckets)
-    total = energies(batch, by_kind) if "energy" in needed else nothing
+    total = energies(batch, vector) if "energy" in needed else nothing
     if needed <= {"energy"}:
         return total, nothing
-    return total, [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(batch, by_kind)]
+    return total, [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(batch, vector)]
 
 
 def spectra(batch: Batch, matrices, after):

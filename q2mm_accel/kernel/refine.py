@@ -26,19 +26,25 @@ def refined(matrices, values, vectors):
     Returns:
         Eigenvalues, ascending, and eigenvectors of the same types.
     """
+    # the same matrices that `eigh` saw, which reads only the lower triangle
     lower = jnp.tril(matrices).astype(jnp.float64)
     symmetric = lower + jnp.swapaxes(jnp.tril(lower, -1), -1, -2)
     basis = vectors.astype(jnp.float64)
+    # With R = I - VᵀV, V (I + R/2) is orthonormal to first order (Löwdin), and in that basis A is, to the same order,
+    # VᵀAV + (R VᵀAV + VᵀAV R) / 2: nearly diagonal, so that λ may stand for VᵀAV beside R.
     defect = _defect(basis)
     projected = jnp.swapaxes(basis, -1, -2) @ (symmetric @ basis)
     quotients = _diagonal(projected) / (1.0 - _diagonal(defect))
     coupling = projected + 0.5 * (quotients[..., None, :] + quotients[..., :, None]) * defect
     tangents, apart = _rotations(quotients, coupling)
+    # second-order perturbation with bounded angles: for a pair alone it is exact, also where the eigenvalues coincide
     better = quotients + (coupling * tangents).sum(axis=-2)
     tangents = jnp.where(apart, tangents, 0.0)
     turned = basis + basis @ (tangents + 0.5 * defect)
+    # cosines of the rotations; all pairs turn at once, which is orthogonal to first order only, hence Löwdin once more
     turned = turned / jnp.sqrt(1.0 + (tangents**2).sum(axis=-2))[..., None, :]
     turned = turned + 0.5 * (turned @ _defect(turned))
+    # corrections may make neighbours change places, and references count modes by their order
     order = jnp.argsort(better, axis=-1)
     better = jnp.take_along_axis(better, order, axis=-1)
     turned = jnp.take_along_axis(turned, order[..., None, :], axis=-1)
@@ -46,7 +52,11 @@ def refined(matrices, values, vectors):
 
 
 def _rotations(quotients, coupling):
-    """Tangents of the angles (M, D, D) by which Jacobi turns each pair of vectors, and which pairs lie apart."""
+    """Tangents t of Jacobi's angles, (M, D, D), and which pairs of eigenvalues lie apart.
+
+    Of the two roots of c t² + gap t - c = 0, with c the coupling of the pair, the smaller one, in the form without
+    cancellation. t_ij = -t_ji; pairs with equal eigenvalues turn by 45 degrees.
+    """
     ones = jnp.ones(coupling.shape[-2:], dtype=coupling.dtype)
     later = (jnp.triu(ones, 1) - jnp.tril(ones, -1))[None]
     coupling = coupling * jnp.abs(later)
@@ -58,7 +68,7 @@ def _rotations(quotients, coupling):
 
 
 def _defect(basis):
-    """What the columns lack of being orthonormal, (M, D, D)."""
+    """I - VᵀV, (M, D, D)."""
     return jnp.eye(basis.shape[-1], dtype=basis.dtype)[None] - jnp.swapaxes(basis, -1, -2) @ basis
 
 

@@ -24,12 +24,13 @@ class RobustLoss(NamedTuple):
 
 
 _TERMS = 12
-"""Of a series in z <= 0.01: the first one left out is below 1e-23, and below rounding in second derivatives too."""
+"""Of a series in z <= 0.01: the first one left out is below 1e-23, below rounding in second derivatives too."""
 _SATURATED = 1e9
 """From this t on, arctan(t²) is π/2 to the last digit."""
 
 
 def _series(z, coefficients):
+    """Σ coefficients[k] z^k, by Horner's rule."""
     total = jnp.zeros_like(z)
     for coefficient in reversed(coefficients):
         total = total * z + coefficient
@@ -37,13 +38,17 @@ def _series(z, coefficients):
 
 
 def _log1p_ratio(z):
+    """ln(1 + z) / z."""
     return _series(z, [(-1.0) ** k / (k + 1) for k in range(_TERMS)])
 
 
 def _arctan_ratio(z):
+    """arctan(z) / z."""
     return _series(z * z, [(-1.0) ** k / (2 * k + 1) for k in range(_TERMS)])
 
 
+# soft_l1: 2 (√(1 + z) - 1) = 2 z / (1 + √(1 + z)); far away t √(1 + 1/t²) stands for √(1 + t²), whose square could overflow.
+# cauchy: ln(1 + t²) = ln(e⁰ + e^(2 ln t)). arctan: near 0 a series in z², for arctan(z) is odd.
 _RHO = {
     "soft_l1": RobustLoss(
         1.0, lambda z: 2.0 / (1.0 + jnp.sqrt(1.0 + z)), lambda t: 2.0 * (t * jnp.sqrt(1.0 + (1.0 / t) ** 2) - 1.0)
@@ -71,6 +76,7 @@ def shaped(name: str, residuals, f_scale):
     loss = _RHO[name]
     ratio = residuals / f_scale
     inside = jnp.abs(ratio) <= loss.border
+    # both pieces see only arguments at which they are smooth: the derivative of the one not chosen must be finite too
     near = residuals * jnp.sqrt(loss.ratio(jnp.where(inside, ratio, 0.0) ** 2))
     far = jnp.sign(residuals) * f_scale * jnp.sqrt(loss.rho(jnp.where(inside, loss.border, jnp.abs(ratio))))
     return jnp.where(inside, near, far)

@@ -1,6 +1,6 @@
 """First derivatives of energies and Hessians by force-field parameters, from those of each term by its own parameters.
 
-A parameter changes only the terms of its type, so that all columns together cost little more than filling them.
+A parameter changes only the terms that name it, so that all columns together cost little more than filling them.
 """
 
 import math
@@ -11,57 +11,57 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.hessian import (
+    Coefficients,
     atom_parameters,
+    coefficients_of,
     coefficients_of_pairs,
-    coefficients_of_terms,
     pairwise,
     term_parameters,
     term_updates,
 )
-from q2mm_accel.kernel.parameters import blocks
-from q2mm_accel.kernel.potentials import Form, form_named
-from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.model.kinds import KINDS, Form, Kind, form_named, term_kinds
 from q2mm_accel.problem.arrays import Batch, Bucket, Terms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
 class Changes(NamedTuple):
-    """Derivatives of the coefficients of all terms by the term's own parameters."""
+    """Derivatives of the coefficients of all terms by the parameters that each term names."""
 
-    terms: dict
-    """By kind those of `hessian.term_coefficients`, four arrays (width, T)."""
-    pairs: list
-    """Of each bucket those of `hessian.pair_coefficients` by parameters of the first atom, three arrays (width, M, N, N), or
-    None. Those by the second atom's are the transposed ones."""
-
-
-def changes(batch: Batch, parameters) -> Changes:
-    """The derivatives of all coefficients at the parameters (n_parameters,)."""
-    form, by_kind = form_named(batch.form), blocks(batch, parameters)
-    terms = {kind: _term_changes(form, kind, terms, by_kind[kind]) for kind, terms in batch.terms.items()}
-    return Changes(terms, _pair_changes(form, batch.buckets, by_kind["vdw"]))
+    terms: dict[str, Coefficients]
+    """By kind, with a leading axis P, the term's parameters."""
+    pairs: dict[str, list]
+    """By kind, of each bucket the `PairCoefficients` by parameters of the first atom, with a leading axis, or None. Those by
+    the second atom's are the transposed ones."""
 
 
-def _term_changes(form: Form, kind: str, terms: Terms, block):
-    parameters = term_parameters(terms, block)
+def changes(batch: Batch, vector) -> Changes:
+    """The derivatives of all coefficients at all parameters of the force field (n_parameters,)."""
+    form, kinds = form_named(batch.form), term_kinds()
+    terms = {kind: _term_changes(kinds[kind], form, each, vector) for kind, each in batch.terms.items()}
+    occurring = dict.fromkeys(kind for bucket in batch.buckets for kind in bucket.pairs)
+    return Changes(terms, {kind: _pair_changes(batch, kind, vector) for kind in occurring})
+
+
+def _term_changes(kind: Kind, form: Form, terms: Terms, vector) -> Coefficients:
+    parameters = term_parameters(terms, vector)
 
     def by_parameter(direction):
-        return jax.jvp(partial(coefficients_of_terms, form, kind, terms), (parameters,), (direction,))[1]
+        return jax.jvp(partial(coefficients_of, kind, form, terms), (parameters,), (direction,))[1]
 
-    width = block.shape[1]
-    unit = jnp.eye(width, dtype=parameters.dtype)[:, :, None]
-    return jax.vmap(by_parameter)(jnp.broadcast_to(unit, (width, *parameters.shape)))
+    count = len(parameters)
+    unit = jnp.eye(count, dtype=parameters.dtype)[:, :, None]
+    return jax.vmap(by_parameter)(jnp.broadcast_to(unit, (count, *parameters.shape)))
 
 
-def _pair_changes(form: Form, buckets: tuple[Bucket, ...], block):
+def _pair_changes(batch: Batch, kind: str, vector) -> list:
     """A loop, in contrast to `vmap`, keeps XLA from evaluating the potential again in each element of the Hessian."""
-    atoms = atom_parameters(buckets, block)
+    atoms = atom_parameters(batch, kind, vector)
 
     def by_parameter(column):
         direction = [None if each is None else jnp.zeros_like(each).at[column].set(1.0) for each in atoms]
-        return jax.jvp(lambda first: coefficients_of_pairs(form, buckets, first, atoms), (atoms,), (direction,))[1]
+        return jax.jvp(lambda first: coefficients_of_pairs(batch, kind, first, atoms), (atoms,), (direction,))[1]
 
-    return jax.lax.map(by_parameter, jnp.arange(block.shape[1]))
+    return jax.lax.map(by_parameter, jnp.arange(len(KINDS[kind].parameters)))
 
 
 def joined(batch: Batch, shapes, of_terms, of_pairs):
@@ -70,22 +70,20 @@ def joined(batch: Batch, shapes, of_terms, of_pairs):
     Args:
         batch: the batch.
         shapes: of each bucket, that of what is differentiated.
-        of_terms: a kind -> for each bucket the derivatives by the kind's parameters, (n_types * width, *shape).
-        of_pairs: number of a bucket -> the same by van der Waals parameters.
+        of_terms: of each bucket the derivatives by way of all terms, (n_parameters, *shape).
+        of_pairs: kind and number of a bucket -> the derivatives by the kind's parameters, (n_types * width, *shape).
 
     Returns:
         For each bucket (n_parameters, *shape), 0 where no term has a parameter's type.
     """
-    results = [[] for _ in shapes]
-    for kind, n_types in batch.n_types:
-        found = of_terms(kind) if kind in batch.terms else [None] * len(shapes)
-        for number, (result, slopes, bucket) in enumerate(zip(results, found, batch.buckets, strict=True)):
-            if kind == "vdw" and bucket.pairs is not None:
-                slopes = of_pairs(number)
-            if slopes is None:
-                slopes = jnp.zeros((n_types * len(BLOCKS[kind]), *shapes[number]), batch.dtype)
-            result.append(slopes)
-    return [jnp.concatenate(result) for result in results]
+    results = []
+    for number, (result, bucket) in enumerate(zip(of_terms, batch.buckets, strict=True)):
+        for kind, start, n_types in batch.pair_types:
+            if kind in bucket.pairs:
+                stop = start + n_types * len(KINDS[kind].parameters)
+                result = result.at[start:stop].add(of_pairs(kind, number))
+        results.append(result)
+    return results
 
 
 def by_bucket(flat, shapes):
@@ -98,54 +96,57 @@ def by_bucket(flat, shapes):
     return results
 
 
-def types_of_atoms(bucket: Bucket, n_types: int):
-    """1 where an atom has the van der Waals type, (M, n_types, N)."""
-    types = jnp.where(bucket.pairs.atom_present, bucket.pairs.types, -1)
+def types_of_atoms(bucket: Bucket, kind: str, n_types: int):
+    """1 where an atom has the type of a kind of pairs, (M, n_types, N)."""
+    types = jnp.where(bucket.geometry.atom_present, bucket.pairs[kind].types, -1)
     matches = jnp.arange(n_types, dtype=types.dtype)[None, :, None] == types[:, None]
-    return matches.astype(bucket.pairs.distance.dtype)
+    return matches.astype(bucket.geometry.distance.dtype)
+
+
+def n_types_of(batch: Batch, kind: str) -> int:
+    """Number of types of a kind of pairs."""
+    return next(count for name, _, count in batch.pair_types if name == kind)
 
 
 def energy_slopes(batch: Batch, found: Changes):
     """Derivatives of the energies of each bucket's molecules, (n_parameters, M) [kcal/mol]."""
     shapes = [bucket.component_present.shape[:1] for bucket in batch.buckets]
-    n_types, n_molecules = dict(batch.n_types), sum(math.prod(shape) for shape in shapes)
+    n_molecules = sum(math.prod(shape) for shape in shapes)
+    total = jnp.zeros((batch.n_parameters, n_molecules), batch.dtype)
+    for kind, each in found.terms.items():
+        terms = batch.terms[kind]
+        molecule = jnp.where(terms.present, terms.molecule, 0)
+        for column, values in enumerate(each.value):
+            total = total.at[jnp.where(terms.present, terms.parameters[:, column], 0), molecule].add(values)
 
-    def of_terms(kind):
-        terms, values = batch.terms[kind], found.terms[kind][0]
-        place = jnp.where(terms.present, terms.types * n_molecules + terms.molecule, 0)
-        sums = jax.ops.segment_sum(values.T, place, n_types[kind] * n_molecules)
-        return by_bucket(sums.reshape(n_types[kind], n_molecules, -1).transpose(0, 2, 1).reshape(-1, n_molecules), shapes)
-
-    def of_pairs(number):
-        types = types_of_atoms(batch.buckets[number], n_types["vdw"])
-        sums = jnp.einsum("mti,wmij->twm", types, found.pairs[number][0])
+    def of_pairs(kind, number):
+        types = types_of_atoms(batch.buckets[number], kind, n_types_of(batch, kind))
+        sums = jnp.einsum("mti,wmij->twm", types, found.pairs[kind][number].value)
         return sums.reshape(-1, *shapes[number])
 
-    return joined(batch, shapes, of_terms, of_pairs)
+    return joined(batch, shapes, by_bucket(total, shapes), of_pairs)
 
 
 def hessian_slopes(batch: Batch, found: Changes):
     """Derivatives of the Hessians of each bucket's molecules, (n_parameters, M, D, D) [hartree/bohr²]."""
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
-    n_types, n_elements = dict(batch.n_types), sum(math.prod(shape) for shape in shapes)
+    buffer = jnp.zeros((batch.n_parameters, sum(math.prod(shape) for shape in shapes)), batch.dtype)
+    for kind, each in found.terms.items():
+        terms = batch.terms[kind]
+        for column, (along, curved) in enumerate(zip(each.along, each.curved, strict=True)):
+            places, values = term_updates(terms, along, curved)
+            rows = jnp.where(terms.present, terms.parameters[:, column], 0)
+            buffer = buffer.at[rows[:, None, None], places].add(values)
 
-    def of_terms(kind):
-        terms, (_, _, along, curved) = batch.terms[kind], found.terms[kind]
-        places, values = jax.vmap(partial(term_updates, terms), out_axes=(None, 0))(along, curved)
-        width, row = len(values), jnp.where(terms.present, terms.types * len(values), 0)
-        rows = row[None] + jnp.arange(width, dtype=row.dtype)[:, None]
-        buffer = jnp.zeros((n_types[kind] * width, n_elements), values.dtype)
-        return by_bucket(buffer.at[rows[:, :, None, None], places[None]].add(values), shapes)
-
-    def of_pairs(number):
-        bucket, (_, slope, curvature) = batch.buckets[number], found.pairs[number]
-        types = types_of_atoms(bucket, n_types["vdw"])
+    def of_pairs(kind, number):
+        bucket, each = batch.buckets[number], found.pairs[kind][number]
+        types = types_of_atoms(bucket, kind, n_types_of(batch, kind))
 
         def of_one(of_type, slope, curvature):
             own = [of_type[:, :, None] * change for change in (slope, curvature)]
-            return pairwise(bucket.pairs, *(each + jnp.swapaxes(each, 1, 2) for each in own))
+            return pairwise(bucket.geometry, *(each + jnp.swapaxes(each, 1, 2) for each in own))
 
         both = jax.vmap(jax.vmap(of_one, (None, 0, 0)), (1, None, None))
-        return both(types, slope, curvature).reshape(-1, *shapes[number])
+        return both(types, each.slope, each.curvature).reshape(-1, *shapes[number])
 
-    return [slopes * KCALMOLA2_TO_HESSIAN_AU for slopes in joined(batch, shapes, of_terms, of_pairs)]
+    return [slopes * KCALMOLA2_TO_HESSIAN_AU for slopes in joined(batch, shapes, by_bucket(buffer, shapes), of_pairs)]

@@ -41,9 +41,11 @@ def eigenpairs(matrices):
 
 @eigenpairs.defjvp
 def _eigenpairs_jvp(primals, tangents):
+    # named, so that batches in turn keep them and do not diagonalize again for the gradient (`over_batches`)
     values, vectors = checkpoint_name(eigenpairs(primals[0]), KEPT)
     product = partial(jnp.matmul, precision="highest")  # the rule may be used outside of `over_batches`
     turned = product(tangents[0], vectors)
+    # dλ_k = v_kᵀ dA v_k, and dv_k = Σ_l v_l (v_lᵀ dA v_k) / (λ_k - λ_l), without pairs whose difference is rounding
     gap = values[..., None, :] - values[..., :, None]
     apart = jnp.abs(gap) > _degenerate(values.dtype) * jnp.abs(values).max(axis=-1)[..., None, None]
     mixing = jnp.where(apart, product(jnp.swapaxes(vectors, -1, -2), turned) / jnp.where(apart, gap, 1.0), 0.0)
@@ -57,12 +59,13 @@ def _degenerate(dtype) -> float:
 
 @jax.custom_jvp
 def frequency(eigenvalue):
-    """C sign(λ) √|λ| in cm⁻¹ for λ in hartree/(bohr² u); imaginary frequencies are negative, as in q2mm."""
+    """sign(λ) √|λ|, times a constant, in cm⁻¹ for λ in hartree/(bohr² u); imaginary ones are negative, as in q2mm."""
     return FREQUENCY_FACTOR * jnp.sign(eigenvalue) * jnp.sqrt(jnp.abs(eigenvalue))
 
 
 @frequency.defjvp
 def _frequency_jvp(primals, tangents):
+    # JAX's own rule has sign(0) / √0 here, which is NaN
     floor = (SMALLEST_FREQUENCY / FREQUENCY_FACTOR) ** 2
     slope = 0.5 * FREQUENCY_FACTOR / jnp.sqrt(jnp.maximum(jnp.abs(primals[0]), floor))
     return frequency(primals[0]), slope * tangents[0]
@@ -71,13 +74,14 @@ def _frequency_jvp(primals, tangents):
 def mass_weighted(bucket: Bucket, hessians):
     """Mass-weighted Hessians (M, D, D), with the padded diagonal filled so that padded eigenvalues sort last.
 
-    The fill lies between one and two times the largest row sum of |A|, an upper bound of every eigenvalue, in distinct
-    steps; no real mode changes its place.
+    The fill lies between one and two times the largest row sum of |A|, an upper bound of every eigenvalue (Gershgorin),
+    in distinct steps, so that padding makes no degenerate eigenvalues. No real mode changes its place.
     """
     present = bucket.component_present
     scale = jnp.where(present, bucket.inverse_root_masses, 0.0)
     matrices = hessians * scale[:, :, None] * scale[:, None, :]
     size = matrices.shape[-1]
+    # at least 1e-3, so that a matrix of zeros gets a fill as well
     bound = jax.lax.stop_gradient(jnp.maximum(jnp.abs(matrices).sum(axis=-1).max(axis=-1), 1e-3))
     fill = bound[:, None] * (1.0 + jnp.arange(1.0, size + 1.0, dtype=matrices.dtype) / size)[None]
     return matrices + jnp.where(present, 0.0, fill)[:, :, None] * jnp.eye(size, dtype=matrices.dtype)[None]

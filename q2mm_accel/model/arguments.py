@@ -1,6 +1,7 @@
-"""Numbers and sequences as users pass them, turned into float64 arrays and tuples or refused by name."""
+"""What users pass, turned into float64 arrays, tuples and plain values, or refused by the name of the argument."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +55,39 @@ def real_array(
     return array
 
 
+def instance(value: object, kind: type[_Kind], what: str, error: type[Q2MMAccelError]) -> _Kind:
+    """A value of one class.
+
+    Raises:
+        Q2MMAccelError: of the type `error`: it is something else.
+    """
+    if not isinstance(value, kind):
+        raise error(f"{what} is {value!r:.60}; give a {kind.__name__}.")
+    return value
+
+
+def truth(value: object, what: str, error: type[Q2MMAccelError]) -> bool:
+    """True or False, also NumPy's.
+
+    Raises:
+        Q2MMAccelError: of the type `error`: it is something else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{what} is {value!r:.60}; it must be True or False.")
+    return bool(value)
+
+
+def integer(value: object, what: str, error: type[Q2MMAccelError]) -> int:
+    """A whole number, which may be written as 1.0.
+
+    Raises:
+        Q2MMAccelError: of the type `error`: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
+        raise error(f"{what} is {value!r:.60}; it must be an integer.")
+    return int(value)
+
+
 def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error: type[Q2MMAccelError]) -> tuple[_Kind, ...]:
     """Items of one class as a tuple; a single one is a tuple of one.
 
@@ -63,7 +97,7 @@ def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error
     if isinstance(items, kind):
         return (items,)
     if not isinstance(items, Iterable):
-        raise error(f"{what} is {items!r}; give a sequence of {kind.__name__}.")
+        raise error(f"{what} is {items!r:.60}; give a sequence of {kind.__name__}.")
     result = tuple(items)
     for number, item in enumerate(result):
         if not isinstance(item, kind):

@@ -1,166 +1,129 @@
 """A force field: parameters by type, in q2mm's units and order."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import ParameterError
+from q2mm_accel.errors import FormError, ParameterError
 from q2mm_accel.model.arguments import real_array
+from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
-BLOCKS = {
-    "bond": ("bond_force_constants", "bond_lengths"),
-    "angle": ("angle_force_constants", "angle_values"),
-    "torsion": ("torsion_force_constants",),
-    "vdw": ("vdw_radii", "vdw_epsilons"),
-    "urey_bradley": ("urey_bradley_force_constants", "urey_bradley_lengths"),
-}
-"""Kinds of terms in the order of the parameter vector, with the fields that hold a type's adjustable parameters."""
+_Value = TypeVar("_Value")
 
-DEFAULT_BOUNDS = {
-    "bond_force_constants": (-3600.0, 3600.0),
-    "bond_lengths": (0.5, 3.0),
-    "angle_force_constants": (-720.0, 720.0),
-    "angle_values": (30.0, 180.0),
-    "torsion_force_constants": (-20.0, 20.0),
-    "vdw_radii": (0.5, 5.0),
-    "vdw_epsilons": (0.001, 2.0),
-    "urey_bradley_force_constants": (0.0, 500.0),
-    "urey_bradley_lengths": (1.0, 4.0),
-}
-"""q2mm's default bounds in the units of `ForceField`. Bond constants may be negative: reaction coordinates."""
-
-POSITIVE = ("bond_lengths", "vdw_radii", "urey_bradley_lengths")
-"""Fields that make no sense at 0 or below."""
-
-NOT_NEGATIVE = ("vdw_epsilons",)
-"""Fields that make no sense below 0."""
-
-TYPICAL_SCALES = {
-    "bond_force_constants": 50.0,
-    "bond_lengths": 0.1,
-    "angle_force_constants": 30.0,
-    "angle_values": 5.0,
-    "torsion_force_constants": 1.0,
-    "vdw_radii": 0.2,
-    "vdw_epsilons": 0.05,
-    "urey_bradley_force_constants": 30.0,
-    "urey_bradley_lengths": 0.1,
-}
-"""Changes of comparable weight: in these units a quasi-Newton method converges in far fewer steps."""
-
-_LABELS = {
-    "bond_force_constants": "bond {} k",
-    "bond_lengths": "bond {} r0",
-    "angle_force_constants": "angle {} k",
-    "angle_values": "angle {} theta0",
-    "torsion_force_constants": "torsion {} k",
-    "vdw_radii": "vdw {} radius",
-    "vdw_epsilons": "vdw {} epsilon",
-    "urey_bradley_force_constants": "urey_bradley {} k",
-    "urey_bradley_lengths": "urey_bradley {} r0",
-}
+_NONE = np.zeros(0)
+_NONE.flags.writeable = False
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, init=False)
 class ForceField:
     """Force-field parameters, one entry per type.
 
+    Every kind of term (model/kinds.py) has a field for each of its parameters and constants, shape (n_types,); those that
+    are not given have no types. Read them as attributes. The first five kinds, E in kcal/mol:
+
+        bond_force_constants [kcal/mol/Å²], bond_lengths [Å]: E = k (r - r0)² without a factor 1/2 (form "harmonic").
+        angle_force_constants [kcal/mol/rad²], angle_values [degrees]: E = k (θ - θ0)².
+        torsion_force_constants [kcal/mol]: E = k (1 + cos(n φ - γ)) with torsion_periodicities, the integers n (not
+            adjustable, 1 by default), and torsion_phases [degrees], γ (not adjustable, 0 by default).
+        vdw_radii [Å], half the distance of the minimum between two like atoms; vdw_epsilons [kcal/mol].
+        urey_bradley_force_constants [kcal/mol/Å²], urey_bradley_lengths [Å].
+
     Attributes:
-        form: name of the functional form, "harmonic" or "mm3" (or one registered by the user); `FusedObjective` looks it up.
-        bond_force_constants: shape (n_bond_types,) [kcal/mol/Å²], E = k (r - r0)² without a factor 1/2.
-        bond_lengths: shape (n_bond_types,) [Å].
-        angle_force_constants: shape (n_angle_types,) [kcal/mol/rad²], E = k (θ - θ0)².
-        angle_values: shape (n_angle_types,) [degrees].
-        torsion_force_constants: shape (n_torsion_types,) [kcal/mol], E = k (1 + cos(n φ - γ)).
-        torsion_periodicities: shape (n_torsion_types,), the integers n; not adjustable, 1 by default.
-        torsion_phases: shape (n_torsion_types,) [degrees], γ; not adjustable, 0 by default.
-        vdw_radii: shape (n_vdw_types,) [Å], half the distance of the minimum between two like atoms.
-        vdw_epsilons: shape (n_vdw_types,) [kcal/mol].
-        urey_bradley_force_constants: shape (n_urey_bradley_types,) [kcal/mol/Å²].
-        urey_bradley_lengths: shape (n_urey_bradley_types,) [Å].
+        form: name of the functional form, "harmonic", "mm3", "amber" or one that was registered.
         labels: one name per parameter, in the order of `parameters`; made from the types' numbers by default.
+        arrays: the arrays by field.
 
     Raises:
-        ParameterError: arrays of unequal length, values that are not finite, a periodicity below 1, labels that do not fit.
+        ParameterError: an unknown field, arrays of unequal length, values that are not finite, a periodicity below 1, or
+            labels that do not fit.
     """
 
     form: str
-    bond_force_constants: ArrayLike = ()
-    bond_lengths: ArrayLike = ()
-    angle_force_constants: ArrayLike = ()
-    angle_values: ArrayLike = ()
-    torsion_force_constants: ArrayLike = ()
-    torsion_periodicities: ArrayLike | None = None
-    torsion_phases: ArrayLike | None = None
-    vdw_radii: ArrayLike = ()
-    vdw_epsilons: ArrayLike = ()
-    urey_bradley_force_constants: ArrayLike = ()
-    urey_bradley_lengths: ArrayLike = ()
-    labels: Sequence[str] | None = None
+    labels: tuple[str, ...]
+    arrays: Mapping[str, np.ndarray]
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        form: str,
+        *,
+        labels: Sequence[str] | None = None,
+        arrays: Mapping[str, ArrayLike] | None = None,
+        **fields: ArrayLike | None,
+    ) -> None:
         """Convert to read-only float64 arrays and check them."""
-        for field in fields(self):
-            optional = field.name in ("torsion_periodicities", "torsion_phases") and getattr(self, field.name) is None
-            if field.name in ("form", "labels") or optional:
-                continue
-            object.__setattr__(self, field.name, _vector(getattr(self, field.name), field.name))
-        n_torsions = len(self.torsion_force_constants)
-        if self.torsion_periodicities is None:
-            object.__setattr__(self, "torsion_periodicities", np.ones(n_torsions))
-        if self.torsion_phases is None:
-            object.__setattr__(self, "torsion_phases", np.zeros(n_torsions))
-        self._check_lengths()
-        if isinstance(self.labels, str):
-            raise ParameterError(f"labels is {self.labels!r}; it must be a list of names, one for each parameter.")
-        labels = self._default_labels() if self.labels is None else tuple(str(label) for label in self.labels)
-        if len(labels) != self.n_parameters:
-            raise ParameterError(f"labels: {len(labels)} were given for {self.n_parameters} parameters; give one for each.")
-        object.__setattr__(self, "labels", labels)
+        if not isinstance(form, str):
+            raise FormError(f"form is {form!r}; give the name of a functional form, such as 'harmonic' or 'mm3'.")
+        defaults = constant_fields()
+        given = {**(arrays or {}), **fields}
+        given = {name: values for name, values in given.items() if values is not None or name not in defaults}
+        object.__setattr__(self, "form", form)
+        object.__setattr__(self, "arrays", _complete({name: _field(name, values) for name, values in given.items()}))
+        object.__setattr__(self, "labels", self._labels(labels))
 
-    def _check_lengths(self) -> None:
-        groups = [*BLOCKS.values(), ("torsion_force_constants", "torsion_periodicities", "torsion_phases")]
-        for first, *others in groups:
-            for other in others:
-                if len(getattr(self, first)) != len(getattr(self, other)):
-                    raise ParameterError(
-                        f"{first} has {len(getattr(self, first))} entries but {other} has {len(getattr(self, other))}; "
-                        "each type needs one of both."
-                    )
-        for number, n in enumerate(self.torsion_periodicities):
-            if n < 1 or n != round(n):
-                raise ParameterError(f"torsion_periodicities[{number}] is {n}; a periodicity is an integer from 1.")
+    def __getattr__(self, name: str) -> np.ndarray:
+        """The array of a field, shape (n_types,)."""
+        arrays = self.__dict__.get("arrays", {})
+        if name in arrays:
+            return arrays[name]
+        if not name.startswith("_") and (name in parameter_fields() or name in constant_fields()):
+            return _NONE
+        raise AttributeError(f"a force field has no {name!r}")
 
-    def _default_labels(self) -> tuple[str, ...]:
-        return tuple(
-            _LABELS[name].format(number)
-            for names in BLOCKS.values()
-            for number in range(len(getattr(self, names[0])))
-            for name in names
-        )
+    def _labels(self, labels: Sequence[str] | None) -> tuple[str, ...]:
+        if labels is None:
+            return tuple(f"{kind} {number} {parameter.label}" for kind, number, parameter in self._entries())
+        if isinstance(labels, str) or not isinstance(labels, Iterable):
+            raise ParameterError(f"labels is {labels!r}; it must be a list of names, one for each parameter.")
+        names = tuple(str(label) for label in labels)
+        if len(names) != self.n_parameters:
+            raise ParameterError(f"labels: {len(names)} were given for {self.n_parameters} parameters; give one for each.")
+        return names
+
+    def _entries(self) -> list[tuple[str, int, Parameter]]:
+        """Kind, type and declaration of every parameter, in the order of `parameters`."""
+        return [
+            (name, number, parameter)
+            for name, kind in KINDS.items()
+            for number in range(self.n_types(name))
+            for parameter in kind.parameters
+        ]
 
     @property
     def n_parameters(self) -> int:
         """Number of adjustable parameters."""
-        return sum(len(getattr(self, name)) for names in BLOCKS.values() for name in names)
+        return sum(len(getattr(self, field)) for field in parameter_fields())
 
     def n_types(self, kind: str) -> int:
-        """Number of types of a kind of term: "bond", "angle", "torsion", "vdw" or "urey_bradley"."""
-        return len(getattr(self, BLOCKS[kind][0]))
+        """Number of types of a kind of term."""
+        return len(getattr(self, kind_named(kind).fields[0]))
+
+    def positions(self, kind: str) -> np.ndarray:
+        """Where the parameters of a kind's types stand in `parameters`, shape (n_types, parameters of a type)."""
+        kind_named(kind)
+        start = 0
+        for name, declared in KINDS.items():
+            size = self.n_types(name) * len(declared.parameters)
+            if name == kind:
+                return np.arange(start, start + size).reshape(-1, len(declared.parameters))
+            start += size
+        raise KeyError(kind)
 
     @property
     def parameters(self) -> np.ndarray:
         """All adjustable parameters, shape (n_parameters,), a fresh array in q2mm's order.
 
-        [bond k, r0]* [angle k, θ0]* [torsion k]* [vdw radius, ε]* [urey_bradley k, r0]*, in the units of the attributes.
+        Kind after kind in the order of `kinds.KINDS`, type after type: [bond k, r0]* [angle k, θ0]* [torsion k]*
+        [vdw radius, ε]* [urey_bradley k, r0]* and so on, in the units of the fields.
         """
-        blocks = [np.stack([getattr(self, name) for name in names], axis=1).ravel() for names in BLOCKS.values()]
+        blocks = [np.stack([getattr(self, field) for field in kind.fields], axis=1).ravel() for kind in KINDS.values()]
         return np.concatenate(blocks)
 
-    def with_parameters(self, parameters: ArrayLike) -> "ForceField":
+    def with_parameters(self, parameters: ArrayLike) -> Self:
         """A force field with other parameter values and the same types.
 
         Args:
@@ -175,42 +138,82 @@ class ForceField:
         vector = _vector(parameters, "parameters")
         if vector.shape != (self.n_parameters,):
             raise ParameterError(f"parameters has {len(vector)} entries; this force field has {self.n_parameters}.")
-        changes, start = {}, 0
-        for names in BLOCKS.values():
-            width, count = len(names), len(getattr(self, names[0]))
-            block = vector[start : start + width * count].reshape(count, width)
-            changes.update({name: block[:, column] for column, name in enumerate(names)})
-            start += width * count
+        changes: dict[str, Any] = {}
+        for name, kind in KINDS.items():
+            block = vector[self.positions(name)]
+            changes.update({field: block[:, column] for column, field in enumerate(kind.fields)})
         return replace(self, **changes)
 
     @property
     def bounds(self) -> Bounds:
-        """Lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
-        lower, upper = np.array(self._per_parameter(DEFAULT_BOUNDS), dtype=np.float64).reshape(-1, 2).T
+        """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
+        lower, upper = np.array(self.each(lambda parameter: parameter.bounds), dtype=np.float64).reshape(-1, 2).T
         return Bounds(lower, upper)
 
     @property
     def typical_scale(self) -> np.ndarray:
         """Size of a noticeable change of every parameter, shape (n_parameters,): a good `parameter_scale` for fits."""
-        return np.array(self._per_parameter(TYPICAL_SCALES), dtype=np.float64)
+        return np.array(self.each(lambda parameter: parameter.typical), dtype=np.float64)
 
     def unphysical(self) -> dict[int, str]:
         """Parameters that make no sense, such as a negative length: number -> what it must be."""
-        fields_of = self._per_parameter({name: name for names in BLOCKS.values() for name in names})
         found = {}
-        for number, (name, value) in enumerate(zip(fields_of, self.parameters, strict=True)):
-            if name in POSITIVE and value <= 0.0:
+        for number, (sign, value) in enumerate(zip(self.each(lambda each: each.sign), self.parameters, strict=True)):
+            if sign == "positive" and value <= 0.0:
                 found[number] = "above 0"
-            if name in NOT_NEGATIVE and value < 0.0:
+            if sign == "not negative" and value < 0.0:
                 found[number] = "not below 0"
         return found
 
-    def _per_parameter(self, by_field: dict) -> list:
-        return [by_field[name] for names in BLOCKS.values() for _ in range(len(getattr(self, names[0]))) for name in names]
+    def each(self, what: Callable[[Parameter], _Value]) -> list[_Value]:
+        """Something of the declaration of every parameter, in the order of `parameters`."""
+        return [what(parameter) for _, _, parameter in self._entries()]
+
+
+def _field(name: str, values: ArrayLike) -> np.ndarray:
+    known = [*parameter_fields(), *constant_fields()]
+    if name not in known:
+        near = get_close_matches(name, known, n=3, cutoff=0.0)
+        raise ParameterError(f"a force field has no field {name!r}; did you mean {' or '.join(map(repr, near))}?")
+    return _vector(values, name)
+
+
+def _complete(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of all fields of the kinds that have types, checked, constants filled in."""
+    result = {}
+    for kind in KINDS.values():
+        constants = kind.constants if isinstance(kind, Kind) else ()
+        fields = [*kind.fields, *(constant.field for constant in constants)]
+        if not any(len(arrays.get(field, _NONE)) for field in fields):
+            continue
+        count = len(arrays.get(fields[0], _NONE))
+        for constant in constants:
+            filled = np.full(count, constant.default)
+            filled.flags.writeable = False
+            arrays.setdefault(constant.field, filled)
+        for field in fields[1:]:
+            if len(arrays.get(field, _NONE)) != count:
+                raise ParameterError(
+                    f"{fields[0]} has {count} entries but {field} has {len(arrays.get(field, _NONE))}; "
+                    "each type needs one of both."
+                )
+        for constant in constants:
+            _check_constant(constant.field, arrays[constant.field], constant.integer)
+        result.update({field: arrays[field] for field in fields})
+    return result
+
+
+def _check_constant(field: str, values: np.ndarray, integer: bool) -> None:
+    for number, value in enumerate(values):
+        if integer and (value < 1 or value != round(value)):
+            raise ParameterError(f"{field}[{number}] is {value}; a periodicity is an integer from 1.")
 
 
 def _vector(values: ArrayLike, what: str) -> np.ndarray:
-    raw = np.asarray(values, dtype=object)
+    try:
+        raw = np.asarray(values, dtype=object)
+    except ValueError as error:
+        raise ParameterError(f"{what} must be a list of real numbers: {error}.") from error
     if raw.ndim != 1:
         raise ParameterError(f"{what} must be one-dimensional, but has the shape {raw.shape}.")
     for number, value in enumerate(raw):

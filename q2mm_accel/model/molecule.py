@@ -1,19 +1,19 @@
 """A molecule as quantum chemistry describes it: elements, coordinates, energy, Hessian."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import MoleculeError
-from q2mm_accel.model.arguments import real_array
+from q2mm_accel.model.arguments import instance, integer, real_array, truth
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.plausibility import check_geometry, check_hessian
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Molecule:
     """Elements, coordinates and quantum-mechanical data of one molecule.
 
@@ -23,53 +23,65 @@ class Molecule:
         hessian: second derivatives of the QM energy, shape (3 n_atoms, 3 n_atoms) [hartree/bohr²], or None. Cartesian,
             not mass-weighted, in the frame and atom order of `coordinates`. It is used as it is, not symmetrised.
         energy: QM energy [hartree], or None.
-        name: used in messages and tables.
+        name: used in messages and tables; by default the formula.
         charge: total charge [e].
         multiplicity: spin multiplicity 2S + 1.
         masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm.
         check: False accepts a geometry or Hessian that fails the plausibility checks (unit, invariance, symmetry).
 
+    Arrays are read-only copies in float64 of what is given.
+
     Raises:
-        MoleculeError: wrong shapes, unknown elements, values that are not finite, atoms on top of each other.
+        MoleculeError: wrong types or shapes, unknown elements, values that are not finite, atoms on top of each other.
         UnitError: the coordinates look like bohr, or the Hessian like kcal/mol/Å².
         HessianError: the Hessian is not symmetric, is zero, or does not belong to these coordinates.
     """
 
-    symbols: Sequence[str]
-    coordinates: ArrayLike
-    hessian: ArrayLike | None = None
-    energy: float | None = None
-    name: str = ""
-    charge: int = 0
-    multiplicity: int = 1
-    masses: ArrayLike | None = None
-    check: bool = True
+    symbols: tuple[str, ...]
+    coordinates: np.ndarray
+    hessian: np.ndarray | None
+    energy: float | None
+    name: str
+    charge: int
+    multiplicity: int
+    masses: np.ndarray
+    check: bool
 
-    def __post_init__(self) -> None:
-        """Convert to read-only float64 arrays and check them."""
-        if self.symbols is None or np.ndim(self.symbols) == 0 and not isinstance(self.symbols, str):
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        coordinates: ArrayLike,
+        hessian: ArrayLike | None = None,
+        energy: float | None = None,
+        name: str | None = "",
+        charge: int = 0,
+        multiplicity: int = 1,
+        masses: ArrayLike | None = None,
+        check: bool = True,
+    ) -> None:
+        """Convert and check what is given; the attributes are explained above."""
+        given_name = instance("" if name is None else name, str, "the name of a molecule", MoleculeError)
+        if not isinstance(symbols, Iterable):
             raise MoleculeError(
-                f"{self.name or 'molecule'}: symbols must be a list such as ['O', 'H', 'H'], not {self.symbols!r}."
+                f"{given_name or 'molecule'}: symbols must be a list such as ['O', 'H', 'H'], not {symbols!r:.60}."
             )
-        symbols = tuple(str(symbol) for symbol in self.symbols)
-        name = self.name or _formula(symbols)
-        for atom, symbol in enumerate(symbols):
-            if symbol not in MASSES:
-                raise MoleculeError(
-                    f"{name}: atom {atom} has the unknown element {symbol!r}; use a symbol such as 'C' or 'Rh' "
-                    "(dummy atoms must be removed)."
-                )
-        n_atoms = len(symbols)
-        masses = [MASSES[symbol] for symbol in symbols] if self.masses is None else self.masses
+        elements = tuple(str(symbol) for symbol in symbols)
+        name = given_name or _formula(elements)
+        _check_elements(elements, name)
+        n_atoms = len(elements)
+        if masses is None:
+            masses = [MASSES[symbol] for symbol in elements]
         values = {
-            "symbols": symbols,
+            "symbols": elements,
+            "coordinates": finite_array(coordinates, (n_atoms, 3), f"{name}: coordinates"),
+            "hessian": None if hessian is None else finite_array(hessian, (3 * n_atoms,) * 2, f"{name}: hessian"),
+            "energy": None if energy is None else float(finite_array(energy, (), f"{name}: energy")),
             "name": name,
-            "coordinates": finite_array(self.coordinates, (n_atoms, 3), f"{name}: coordinates"),
+            "charge": integer(charge, f"{name}: charge", MoleculeError),
+            "multiplicity": integer(multiplicity, f"{name}: multiplicity", MoleculeError),
             "masses": finite_array(masses, (n_atoms,), f"{name}: masses"),
-            "energy": None if self.energy is None else float(finite_array(self.energy, (), f"{name}: energy")),
+            "check": truth(check, f"{name}: check", MoleculeError),
         }
-        if self.hessian is not None:
-            values["hessian"] = finite_array(self.hessian, (3 * n_atoms, 3 * n_atoms), f"{name}: hessian")
         for field, value in values.items():
             object.__setattr__(self, field, value)
         self._check()
@@ -77,6 +89,8 @@ class Molecule:
     def _check(self) -> None:
         if not self.symbols:
             raise MoleculeError(f"{self.name}: a molecule needs at least one atom.")
+        if self.multiplicity < 1:
+            raise MoleculeError(f"{self.name}: multiplicity is {self.multiplicity}; it is 2S + 1, from 1.")
         for atom, mass in enumerate(self.masses):
             if not mass > 0:
                 raise MoleculeError(f"{self.name}: the mass of atom {atom} is {mass} u; masses must be positive.")
@@ -122,6 +136,15 @@ def finite_array(values: ArrayLike, shape: tuple[int, ...], what: str) -> np.nda
     array = real_array(values, what, MoleculeError, shape=shape)
     array.flags.writeable = False
     return array
+
+
+def _check_elements(symbols: Sequence[str], name: str) -> None:
+    for atom, symbol in enumerate(symbols):
+        if symbol not in MASSES:
+            raise MoleculeError(
+                f"{name}: atom {atom} has the unknown element {symbol!r}; use a symbol such as 'C' or 'Rh' "
+                "(dummy atoms must be removed)."
+            )
 
 
 def _formula(symbols: Sequence[str]) -> str:

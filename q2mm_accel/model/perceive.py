@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from q2mm_accel.errors import ParameterError, TopologyError
-from q2mm_accel.model import topology as perception
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model import topology
+from q2mm_accel.model.arguments import real_array, truth
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.units import MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
@@ -33,14 +35,6 @@ UFF = {
 }
 """Element -> half the distance of the van der Waals minimum [Å] and its depth [kcal/mol]. Rappé et al., J. Am. Chem.
 Soc. 1992, 114, 10024, table 1 (x and D)."""
-
-_SUFFIXES = {
-    "bond": ("k", "r0"),
-    "angle": ("k", "theta0"),
-    "torsion": ("k",),
-    "vdw": ("radius", "epsilon"),
-    "urey_bradley": ("k", "r0"),
-}
 
 
 @dataclass
@@ -97,18 +91,21 @@ def perceive(
     Soc. 1992, 114, 10024.
     """
     molecules = _checked(molecules, by, periodicities)
+    for name, value in (("torsions", torsions), ("impropers", impropers), ("vdw", vdw), ("urey_bradley", urey_bradley)):
+        truth(value, name, ParameterError)
     periodicities = periodicities if torsions else ()
     terms = [_terms(molecule, by, bond_tolerance, periodicities, impropers, vdw, urey_bradley) for molecule in molecules]
     systems: list[dict] = [{} for _ in molecules]
     parameters: dict = {}
     labels: list[str] = []
-    for kind in BLOCKS:
+    for kind in ("bond", "angle", "torsion", "vdw", "urey_bradley"):
         types, classes = _number([found[kind].classes for found in terms])
         for arguments, found, own in zip(systems, terms, types, strict=True):
             arguments["vdw_pairs" if kind == "vdw" else f"{kind}_atoms"] = found[kind].atoms
             arguments[f"{kind}_types"] = own
         parameters.update(_parameters(kind, classes, types, [found[kind].values for found in terms]))
-        labels += [f"{label} {suffix}" for label, *_ in classes for suffix in _SUFFIXES[kind]]
+        suffixes = [parameter.label for parameter in KINDS[kind].parameters]
+        labels += [f"{label} {suffix}" for label, *_ in classes for suffix in suffixes]
     return (
         [System(molecule, **arguments) for molecule, arguments in zip(molecules, systems, strict=True)],
         ForceField(form=form, **parameters, labels=labels),
@@ -127,27 +124,28 @@ def type_means(types: Sequence[np.ndarray], values: Sequence[np.ndarray], defaul
 
 
 def _checked(molecules: Iterable[Molecule], by: str, periodicities: Sequence[int]) -> list[Molecule]:
-    molecules = [] if isinstance(molecules, Molecule) else list(molecules)
-    if not molecules or not all(isinstance(molecule, Molecule) for molecule in molecules):
-        raise TopologyError("perceive needs a list of at least one Molecule; pass [molecule] for a single one.")
+    listed = [] if isinstance(molecules, Molecule) or not isinstance(molecules, Iterable) else list(molecules)
+    if not listed or not all(isinstance(molecule, Molecule) for molecule in listed):
+        raise TopologyError("molecules: perceive needs a list of at least one Molecule; pass [molecule] for a single one.")
     if by not in ("element", "environment"):
         raise TopologyError(f'by is {by!r}; atoms can be typed by "element" or by "environment".')
-    if len(set(periodicities)) < len(periodicities) or any(n < 1 or n != int(n) for n in periodicities):
+    numbers = real_array(periodicities, "periodicities", ParameterError, ndim=1)
+    if len(set(numbers)) < len(numbers) or np.any((numbers < 1) | (numbers != np.round(numbers))):
         raise ParameterError(f"periodicities are {tuple(periodicities)}; give different integers from 1.")
-    return molecules
+    return listed
 
 
 def _terms(
     molecule: Molecule, by: str, tolerance: float, periodicities: Sequence[int], impropers: bool, vdw: bool, outer: bool
 ) -> dict[str, _Terms]:
-    bonds = perception.bonds(molecule, tolerance)
-    angles = perception.angles(bonds)
-    names = perception.environments(molecule, bonds) if by == "environment" else list(molecule.symbols)
+    bonds = topology.bonds(molecule, tolerance)
+    angles = topology.angles(bonds)
+    names = topology.environments(molecule, bonds) if by == "environment" else list(molecule.symbols)
     coordinates = molecule.coordinates
     no_pairs = np.zeros((0, 2), dtype=np.int64)
     return {
-        "bond": _Terms(bonds, _classes("bond", names, bonds), perception.distances(coordinates, bonds)),
-        "angle": _Terms(angles, _classes("angle", names, angles), perception.angle_values(coordinates, angles)),
+        "bond": _Terms(bonds, _classes("bond", names, bonds), topology.distances(coordinates, bonds)),
+        "angle": _Terms(angles, _classes("angle", names, angles), topology.angle_values(coordinates, angles)),
         "torsion": _torsion_terms(molecule, bonds, names, periodicities, impropers),
         "vdw": _vdw_terms(molecule, bonds, names) if vdw else _Terms(no_pairs, []),
         "urey_bradley": _outer_terms(coordinates, bonds, angles, names) if outer else _Terms(no_pairs, []),
@@ -161,13 +159,13 @@ def _torsion_terms(
     rows: list[np.ndarray] = [np.zeros((0, 4), dtype=np.int64)]
     classes: list[tuple] = []
     if len(periodicities):
-        proper = perception.torsions(molecule, bonds)
+        proper = topology.torsions(molecule, bonds)
         rows.append(np.repeat(proper, len(periodicities), axis=0))
         classes += [
             (f"{label} n={n}", int(n), 0.0) for (label,) in _classes("torsion", names, proper) for n in periodicities
         ]
     if impropers:
-        improper = perception.impropers(molecule, bonds)
+        improper = topology.impropers(molecule, bonds)
         rows.append(improper)
         classes += [(f"improper {'-'.join(names[atom] for atom in row)} n=2", 2, 180.0) for row in improper.tolist()]
     return _Terms(np.concatenate(rows), classes)
@@ -182,7 +180,7 @@ def _vdw_terms(molecule: Molecule, bonds: np.ndarray, names: Sequence[str]) -> _
                 f"{', '.join(UFF)}. Pass vdw=False, or build the ForceField and System with values of your own."
             )
     classes = [(f"vdw {name}", *UFF[symbol]) for name, symbol in zip(names, molecule.symbols, strict=True)]
-    return _Terms(perception.vdw_pairs(molecule.n_atoms, bonds), classes)
+    return _Terms(topology.vdw_pairs(molecule.n_atoms, bonds), classes)
 
 
 def _outer_terms(coordinates: np.ndarray, bonds: np.ndarray, angles: np.ndarray, names: Sequence[str]) -> _Terms:
@@ -193,7 +191,7 @@ def _outer_terms(coordinates: np.ndarray, bonds: np.ndarray, angles: np.ndarray,
         ((i, k), key) for (i, _, k), key in zip(angles.tolist(), classes, strict=True) if (i, k) not in bonded
     )
     pairs = np.array([pair for pair, _ in terms], dtype=np.int64).reshape(-1, 2)
-    return _Terms(pairs, [key for _, key in terms], perception.distances(coordinates, pairs))
+    return _Terms(pairs, [key for _, key in terms], topology.distances(coordinates, pairs))
 
 
 def _classes(kind: str, names: Sequence[str], rows: np.ndarray) -> list[tuple[str]]:
@@ -218,7 +216,7 @@ def _parameters(kind: str, classes: list[tuple], types: list[np.ndarray], values
             "torsion_periodicities": [n for _, n, _ in classes],
             "torsion_phases": [phase for _, _, phase in classes],
         }
-    first, second = BLOCKS[kind]
+    first, second = KINDS[kind].fields
     if kind == "vdw":
         return {first: [radius for _, radius, _ in classes], second: [depth for _, _, depth in classes]}
     start = {"bond": START_BOND, "angle": START_ANGLE, "urey_bradley": START_UREY_BRADLEY}[kind]

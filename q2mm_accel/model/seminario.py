@@ -1,12 +1,14 @@
 """A first guess of bond and angle parameters from quantum-mechanical Hessians."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from q2mm_accel.errors import HessianError, ParameterError, TopologyError
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.perceive import type_means
 from q2mm_accel.model.system import System
 from q2mm_accel.model.topology import angle_values, distances
@@ -34,10 +36,10 @@ _ZERO_STIFFNESS = 1e-10
 
 
 def estimate_force_constants(
-    systems: Sequence[System],
+    systems: Iterable[System],
     forcefield: ForceField,
     scaling: float = 0.963,
-    transition_state: bool | Sequence[bool] = False,
+    transition_state: bool | Iterable[bool] = False,
 ) -> ForceField:
     """The force field with bond and angle parameters read off the QM Hessians (Seminario's FUERZA, as in q2mm).
 
@@ -64,16 +66,18 @@ def estimate_force_constants(
     Raises:
         HessianError: a molecule has no Hessian, or is no transition state though `transition_state` says so.
         TopologyError: no systems, or a term has a type that the force field lacks.
-        ParameterError: the scaling is not positive, `transition_state` has the wrong length, or an estimated force
-            constant is outside the default bounds.
+        ParameterError: no force field, the scaling is not positive, `transition_state` has the wrong length, or an
+            estimated force constant is outside the default bounds.
 
     Source: Seminario, Int. J. Quantum Chem. 1996, 60, 1271; angles: Farrugia et al., J. Chem. Theory Comput. 2026, 22,
     469; scaling: Scott and Radom, J. Phys. Chem. 1996, 100, 16502; method C: Limé and Norrby, J. Comput. Chem. 2015,
     36, 1130. q2mm 5.0.0a2 puts 9376 (1 hartree/bohr² in kJ/mol/Å²) for its 1; q2mm's commit 0c795729 has 1.
     """
-    systems = list(systems)
-    turned = [transition_state] * len(systems) if np.ndim(transition_state) == 0 else list(transition_state)
-    _check(systems, forcefield, scaling, turned)
+    systems = as_tuple(systems, System, "systems", TopologyError)
+    instance(forcefield, ForceField, "forcefield", ParameterError)
+    scaling = float(real_array(scaling, "scaling", ParameterError, shape=()))
+    turned = _one_for_each(transition_state, len(systems))
+    _check(systems, forcefield, scaling)
     hessians = [_hessian(system, turn) for system, turn in zip(systems, turned, strict=True)]
     geometries = [system.molecule.coordinates for system in systems]
     measured = {
@@ -85,7 +89,7 @@ def estimate_force_constants(
         atoms, types = zip(*(system.terms(kind) for system in systems), strict=True)
         stiffness = [factor * scaling * estimate(*arguments) for arguments in zip(hessians, geometries, atoms, strict=True)]
         equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
-        for name, values in zip(BLOCKS[kind], (stiffness, equilibria), strict=True):
+        for name, values in zip(KINDS[kind].fields, (stiffness, equilibria), strict=True):
             changes[name] = type_means(types, values, getattr(forcefield, name))
     estimated = replace(forcefield, **changes)
     _check_bounds(systems, estimated)
@@ -151,13 +155,20 @@ def _hessian(system: System, transition_state: bool) -> np.ndarray:
     return (eigenvectors * turned) @ eigenvectors.T
 
 
-def _check(systems: Sequence[System], forcefield: ForceField, scaling: float, turned: Sequence[bool]) -> None:
+def _one_for_each(transition_state: bool | Iterable[bool], n_systems: int) -> list[bool]:
+    if not isinstance(transition_state, Iterable):
+        return [truth(transition_state, "transition_state", ParameterError)] * n_systems
+    turned = [truth(one, f"transition_state[{i}]", ParameterError) for i, one in enumerate(transition_state)]
+    if len(turned) != n_systems:
+        raise ParameterError(f"transition_state has {len(turned)} values for {n_systems} systems; give one for each.")
+    return turned
+
+
+def _check(systems: Sequence[System], forcefield: ForceField, scaling: float) -> None:
     if not systems:
         raise TopologyError("estimate_force_constants needs at least one System; make them with perceive.")
-    if not (np.isfinite(scaling) and scaling > 0):
+    if scaling <= 0.0:
         raise ParameterError(f"scaling is {scaling}; it must be positive (1.0 for none).")
-    if len(turned) != len(systems):
-        raise ParameterError(f"transition_state has {len(turned)} values for {len(systems)} systems; give one for each.")
     for system in systems:
         for kind in ("bond", "angle"):
             _, types = system.terms(kind)

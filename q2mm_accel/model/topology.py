@@ -1,11 +1,11 @@
 """Which atoms of a molecule form bonds, angles, torsions, impropers and van der Waals pairs, judged by its geometry."""
 
-import warnings
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
+from q2mm_accel.errors import TopologyError, UnmatchedTermWarning, warn_user
 from q2mm_accel.model.elements import COVALENT_RADII
 from q2mm_accel.model.molecule import Molecule
 
@@ -36,8 +36,8 @@ def bonds(molecule: Molecule, tolerance: float = 1.3) -> np.ndarray:
 
     Source: radii of Cordero et al., Dalton Trans. 2008, 2832; the criterion and the value 1.3 are q2mm's.
     """
-    if not (np.isfinite(tolerance) and tolerance > 0):
-        raise TopologyError(f"{molecule.name}: the bond tolerance is {tolerance}; give a number such as 1.3.")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0.0 < tolerance < np.inf:
+        raise TopologyError(f"{molecule.name}: the bond tolerance is {tolerance!s:.60}; give a number such as 1.3.")
     for atom, symbol in enumerate(molecule.symbols):
         if symbol not in COVALENT_RADII:
             raise TopologyError(
@@ -198,11 +198,10 @@ def _without_linear(molecule: Molecule, kind: str, rows: np.ndarray, widest: np.
     if linear.any():
         omitted = ", ".join("-".join(map(str, row)) for row in rows[linear][:_LISTED].tolist())
         more = int(linear.sum()) - _LISTED
-        warnings.warn(
+        warn_user(
             f"{molecule.name}: {int(linear.sum())} {kind}(s) left out for an angle above {LINEAR_ANGLE} degrees, "
             f"where the dihedral is undefined: atoms {omitted}{f' and {more} more' if more > 0 else ''}. "
             "If such an angle should bend back, give the System its own torsion_atoms.",
             UnmatchedTermWarning,
-            stacklevel=3,
         )
     return rows[~linear]

@@ -1,13 +1,12 @@
-"""Start and bounds of the vector that an optimizer sees, as users and SciPy pass them, checked."""
+"""Start and bounds of x, in the forms that users and SciPy pass, checked."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
-from q2mm_accel.errors import BoundsWarning, ParameterError
+from q2mm_accel.errors import BoundsWarning, ParameterError, warn_user
 from q2mm_accel.model.arguments import parameter_vector
 from q2mm_accel.parameters.space import ROUNDING, ParameterSpace
 
@@ -65,6 +64,7 @@ def box(space: ParameterSpace, bounds: Bounds) -> Bounds:
     for number in np.flatnonzero(space.tied & (present.sum(axis=1) == 1)):
         place = np.argmax(present[number])
         column, coefficient = space.columns[number, place], space.coefficients[number, place]
+        # parameter = offset + coefficient x: its bounds become bounds of x, and a negative coefficient swaps them
         limits = np.array([bounds.lb[number], bounds.ub[number]]) * (space.scale[number] / coefficient)
         low, high = np.sort(limits - space.offset[number] / coefficient)
         lower[column], upper[column] = max(lower[column], low), min(upper[column], high)
@@ -77,9 +77,14 @@ def box(space: ParameterSpace, bounds: Bounds) -> Bounds:
 
 
 def _warn_leaving(space: ParameterSpace, bounds: Bounds) -> None:
-    """Warn of tied parameters that can leave the force field's bounds although x keeps its own: interval arithmetic."""
+    """Warn of tied parameters that can leave the force field's bounds although x keeps its own.
+
+    Interval arithmetic: the ends of a sum are the sums of the ends of its terms, which is exact for affine functions of
+    different elements of x.
+    """
     present, limits = space.coefficients != 0.0, space.forcefield.bounds
     ends = np.stack([bounds.lb[space.columns], bounds.ub[space.columns]])
+    # 0 times an infinite bound is NaN
     products = space.coefficients * np.where(present, ends, 0.0)
     lower, upper = (space.offset + choice(products, axis=0).sum(axis=1) for choice in (np.min, np.max))
     margin = ROUNDING * (np.abs(space.offset) + np.abs(limits.lb) + np.abs(limits.ub))
@@ -89,11 +94,10 @@ def _warn_leaving(space: ParameterSpace, bounds: Bounds) -> None:
         for i in np.flatnonzero(outside)
     ]
     if named:
-        warnings.warn(
+        warn_user(
             f"a fit can leave the force field's bounds, for these parameters follow from others: {'; '.join(named[:4])}"
             f"{' ...' if len(named) > 4 else ''}. Pass narrower bounds, or check the result.",
             BoundsWarning,
-            stacklevel=4,
         )
 
 

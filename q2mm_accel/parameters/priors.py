@@ -1,4 +1,7 @@
-"""What is known of parameters before a fit: Gaussian priors, and q2mm's penalty on the distance from the start."""
+"""What is known of parameters before a fit: Gaussian priors, and q2mm's penalty on the distance from the start.
+
+Both are residuals weight (center - parameter), so that everything that works on sums of squares takes them in.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -97,5 +100,6 @@ def prior_rows(priors: Iterable[Prior], l2: float, scale: np.ndarray, forcefield
     if factor > 0.0:
         numbers.append(np.arange(len(values), dtype=np.int32))
         centers.append(values)
+        # l2 Σ (Δp / scale)² as squares of residuals
         weights.append(np.sqrt(factor) / scale)
     return PriorRows(np.concatenate(numbers), np.concatenate(centers), np.concatenate(weights))

@@ -1,4 +1,4 @@
-"""Parameters of a force field named by labels, shell patterns, fields or a mask."""
+"""Parameters of a force field, chosen by labels, shell patterns, fields or a mask."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
 
 
 def selected(parameters: str | Iterable[str] | ArrayLike, forcefield: ForceField, what: str) -> np.ndarray:
@@ -69,10 +69,12 @@ def position(label: str, forcefield: ForceField, what: str) -> int:
 
 def fields_of(forcefield: ForceField) -> list[str]:
     """The field that holds each parameter, such as "bond_lengths", in the order of the parameters."""
-    return [name for kind, names in BLOCKS.items() for _ in range(forcefield.n_types(kind)) for name in names]
+    return forcefield.each(lambda parameter: parameter.field)
 
 
 def _named(name: str, forcefield: ForceField, what: str) -> np.ndarray:
+    """The parameters that a name means, as a mask: the first reading that matches any counts."""
+    # labels first: they may contain characters, such as brackets, that mean something in a pattern
     readings = (
         (label == name for label in forcefield.labels),
         (field == name for field in fields_of(forcefield)),

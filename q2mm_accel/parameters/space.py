@@ -13,7 +13,7 @@ from q2mm_accel.parameters.selection import selected
 from q2mm_accel.parameters.ties import Tie, resolve_ties
 
 ROUNDING = 1e-12
-"""Relative to the terms of a sum: what rounding may do to a parameter that follows from others, with a wide margin."""
+"""How far a parameter that follows from others may be off by rounding, relative to the terms of its sum: a wide margin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,7 @@ class ParameterSpace:
         wanted = parameter_vector(parameters, self.forcefield.labels, "parameters")
         vector = wanted[self.free] / self.scale[self.free]
         found = self.expand(vector)
+        # rounding goes with the size of what is added, not with that of a sum in which it cancels
         terms = np.abs(self.offset) + np.abs(self.coefficients * vector[self.columns]).sum(axis=1)
         for number in np.flatnonzero(np.abs(found - wanted) > ROUNDING * terms):
             label = self.forcefield.labels[number]
@@ -105,6 +106,7 @@ def parameter_space(
     column = dict(zip(free.tolist(), range(len(free)), strict=True))
     offset = np.where(moving | tied, 0.0, values)
     depends = {number: {number: 1.0} for number in column}
+    # frozen parameters in a tie are part of its constant; free ones are elements of x
     for number, (constant, terms) in resolved.items():
         offset[number] = constant + sum(c * values[other] for other, c in terms.items() if other not in column)
         depends[number] = {other: c for other, c in terms.items() if other in column}

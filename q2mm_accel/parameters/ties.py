@@ -33,13 +33,14 @@ class Tie:
     def __post_init__(self) -> None:
         """Check and copy."""
         what = f"the tie of {self.parameter!r}"
-        if not isinstance(self.parameter, str):
-            raise ParameterError(f"{what}: a parameter is named by its label.")
+        _check_label(self.parameter, "the tied parameter")
         if not isinstance(self.terms, Mapping) or not self.terms:
             raise ParameterError(
                 f"{what}: terms is {self.terms!r}; it must map labels of other parameters to coefficients. "
                 "To keep a parameter fixed, leave it out of active."
             )
+        for label in self.terms:
+            _check_label(label, f"{what}: one of its terms")
         if self.parameter in self.terms:
             raise ParameterError(f"{what}: the parameter is tied to itself. Name other parameters in its terms.")
         terms = {label: _number(value, f"{what}: the coefficient of {label!r}") for label, value in self.terms.items()}
@@ -51,16 +52,20 @@ class Tie:
     @classmethod
     def equal(cls, first: str, second: str, *others: str) -> "tuple[Tie, ...]":
         """Several parameters share the value of the first: a tie for each of the others."""
+        _check_label(first, "first")
         return tuple(cls(other, {first: 1.0}) for other in (second, *others))
 
     @classmethod
     def ratio(cls, parameter: str, other: str, factor: float) -> "Tie":
         """A fixed ratio: parameter = factor · other."""
+        _check_label(other, "other")
         return cls(parameter, {other: factor})
 
     @classmethod
     def total(cls, parameter: str, *others: str, constant: float) -> "Tie":
         """A fixed sum: parameter + Σ others = constant, so that the first follows from the others."""
+        for number, label in enumerate(others):
+            _check_label(label, f"others[{number}]")
         return cls(parameter, {label: -float(count) for label, count in Counter(others).items()}, constant)
 
 
@@ -85,6 +90,7 @@ def resolve_ties(ties: Iterable[Tie], forcefield: ForceField) -> dict[int, tuple
             raise ParameterError(f"{tie.parameter!r} is tied twice. Give one tie for each parameter.")
         direct[number] = tie.constant, {position(label, forcefield, what): c for label, c in tie.terms.items()}
     try:
+        # sources before those that follow from them, so that one pass of substitution is enough
         order = list(TopologicalSorter({number: terms for number, (_, terms) in direct.items()}).static_order())
     except CycleError as error:
         circle = [forcefield.labels[number] for number in error.args[1]]
@@ -96,7 +102,13 @@ def resolve_ties(ties: Iterable[Tie], forcefield: ForceField) -> dict[int, tuple
 
 
 def _substituted(constant: float, terms: dict[int, float], resolved: dict) -> tuple[float, dict[int, float]]:
-    """An affine function of parameters, in terms of those that are not tied."""
+    """An affine function of parameters as one of those that are not tied.
+
+    Args:
+        constant: of the function.
+        terms: number of a parameter -> its coefficient.
+        resolved: number of a tied parameter -> its own function of parameters that are not tied.
+    """
     total: dict[int, float] = {}
     for number, coefficient in terms.items():
         own, factors = resolved.get(number, (0.0, {number: 1.0}))
@@ -104,6 +116,11 @@ def _substituted(constant: float, terms: dict[int, float], resolved: dict) -> tu
         for source, factor in factors.items():
             total[source] = total.get(source, 0.0) + coefficient * factor
     return constant, {source: factor for source, factor in total.items() if factor != 0.0}
+
+
+def _check_label(label: object, what: str) -> None:
+    if not isinstance(label, str):
+        raise ParameterError(f"{what} is {label!r:.60}; a parameter is named by its label.")
 
 
 def _number(value: object, what: str) -> float:

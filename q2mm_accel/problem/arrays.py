@@ -10,6 +10,7 @@ several devices. Every padded entry is masked where it is used, whatever it hold
 from dataclasses import dataclass, field
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
@@ -21,20 +22,20 @@ def _static():
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Terms:
-    """All terms of one kind (bond, angle, torsion or urey_bradley), padded to T."""
+    """All terms of one kind, of k atoms and C internal coordinates each, padded to T."""
 
     present: Array
     """(T,) whether the term is real."""
-    types: Array
-    """(T,) row in the force field."""
+    parameters: Array
+    """(T, P) positions of its parameters in the force field's vector, its own and then those it reads of other kinds."""
     molecule: Array
     """(T,) number of its molecule among those of all buckets."""
-    coordinate: Array
-    """(T,) distance [Å], supplement of the angle [rad] or dihedral [rad]."""
-    first: Array
-    """(T, 3k) derivatives of the coordinate."""
-    second: Array
-    """(T, 3k, 3k) second derivatives; for angles those of u²/2."""
+    coordinates: tuple[Array, ...]
+    """C times (T,): distance [Å], supplement of the angle [rad] or dihedral [rad]."""
+    first: tuple[Array, ...]
+    """C times (T, 3k): derivatives of the coordinate."""
+    second: tuple[Array, ...]
+    """C times (T, 3k, 3k): second derivatives; for angles those of u²/2."""
     components: Array
     """(T, 3k) its Cartesian components, counted over the components of all molecules."""
     rows: Array
@@ -47,19 +48,41 @@ class Terms:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Pairs:
-    """Van der Waals pairs of a bucket's molecules, as symmetric N x N matrices."""
+class Geometry:
+    """Distances of all atoms of a bucket's molecules, as symmetric N x N matrices."""
 
-    present: Array
-    """(M, N, N) whether the two atoms interact."""
     distance: Array
     """(M, N, N) [Å]."""
     direction: Array
     """(M, 3, N, N) unit vectors."""
-    types: Array
-    """(M, N) van der Waals type of each atom."""
     atom_present: Array
     """(M, N) whether the atom is real."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of one kind of a bucket's molecules, as symmetric N x N matrices."""
+
+    present: Array
+    """(M, N, N) whether the two atoms interact."""
+    types: Array
+    """(M, N) type of each atom."""
+    factors: Array | None
+    """(M, N, N) by which energies are multiplied; None where all are 1."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Fixed:
+    """What no free parameter changes: terms whose parameters are all frozen, and backgrounds of other engines."""
+
+    energy: Array
+    """(M,) [kcal/mol]."""
+    gradient: Array
+    """(M, D) [kcal/mol/Å]."""
+    hessian: Array
+    """(M, D, D) [kcal/mol/Å²], 0 where padded."""
 
 
 @jax.tree_util.register_dataclass
@@ -67,14 +90,18 @@ class Pairs:
 class Bucket:
     """M molecules of similar size, padded to N atoms; D = 3 N."""
 
-    pairs: Pairs | None
+    geometry: Geometry | None
     """None when no two atoms interact."""
+    pairs: dict[str, Pairs]
+    """By kind, those that occur."""
     inverse_root_masses: Array
     """(M, D) [u^-1/2]."""
     component_present: Array
     """(M, D) whether the component belongs to a real atom."""
     eigenvectors: Array | None
     """(M, D, D) columns: eigenvectors of the QM Hessians; None when no reference needs them."""
+    fixed: Fixed | None
+    """None when every term has a free parameter."""
     outputs: tuple[str, ...] = _static()
     """What the references need, in the order of `OUTPUTS`."""
 
@@ -91,14 +118,16 @@ class Batch:
     """(P,) positions in the concatenated outputs of all buckets that references read, and padding."""
     form: str = _static()
     """Name of the functional form."""
-    n_types: tuple[tuple[str, int], ...] = _static()
-    """Number of types per kind, in the order of the parameter vector."""
+    n_parameters: int = _static()
+    """Length of the force field's vector."""
+    pair_types: tuple[tuple[str, int, int], ...] = _static()
+    """Of each kind of pairs its name, where its parameters start in the vector, and its number of types."""
 
     @property
-    def dtype(self):
+    def dtype(self) -> jnp.dtype:
         """The type of the Hessians' assembly; what comes after it has that of the masses."""
-        terms = [terms.coordinate.dtype for terms in self.terms.values()]
-        pairs = [bucket.pairs.distance.dtype for bucket in self.buckets if bucket.pairs is not None]
+        terms = [terms.coordinates[0].dtype for terms in self.terms.values()]
+        pairs = [bucket.geometry.distance.dtype for bucket in self.buckets if bucket.geometry is not None]
         return [*terms, *pairs, self.buckets[0].inverse_root_masses.dtype][0]
 
 

@@ -3,7 +3,6 @@
 Everything here runs on the host, once for each objective.
 """
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,17 +16,18 @@ from q2mm_accel.errors import (
     ReferenceDataError,
     TopologyError,
     UnusedParameterWarning,
+    warn_user,
 )
 from q2mm_accel.model.arguments import real_array
-from q2mm_accel.model.forcefield import BLOCKS, ForceField
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, term_kinds
 from q2mm_accel.model.references import Reference
-from q2mm_accel.model.system import TERM_WIDTHS, System
+from q2mm_accel.model.system import System
 from q2mm_accel.parameters.space import ParameterSpace
+from q2mm_accel.problem.batch import PARALLEL, inner_sines
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.problem.reads import OUTPUT_OF
 
-_PARALLEL = 1e-3
-"""Sine of an angle below which it counts as 0 degrees, or a torsion's inner angle as straight."""
 _RESOLUTION = {
     **{kind: (1e-3, "kcal/mol") for kind in ("energy", "relative_energy")},
     "frequency": (1e-2, "cm⁻¹"),
@@ -54,16 +54,16 @@ def check_terms(systems: Sequence[System], forcefield: ForceField) -> None:
         LinearAngleWarning: a straight angle has another equilibrium than 180 degrees.
     """
     _check_types(systems, forcefield)
+    form = form_named(forcefield.form)
     for system in systems:
-        _check_angles(system, forcefield.angle_values[system.angle_types])
-        _check_torsions(system)
+        for kind in system.kinds.values():
+            _check_coordinates(system, kind, form, forcefield)
 
 
 def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
     for system in systems:
-        kinds = {kind: system.terms(kind)[1] for kind in TERM_WIDTHS}
-        if len(system.vdw_pairs):
-            kinds["vdw"] = system.vdw_types
+        kinds = {kind: system.terms(kind)[1] for kind in system.kinds}
+        kinds |= {kind: system.pairs(kind).types for kind in system.pair_kinds}
         for kind, types in kinds.items():
             count = forcefield.n_types(kind)
             if len(types) and types.max() >= count:
@@ -72,40 +72,51 @@ def _check_types(systems: Sequence[System], forcefield: ForceField) -> None:
                     f"{system.molecule.name}: {kind} {term} has the type {types[term]}, but the force field has {count} "
                     f"{kind} types, from 0. Add the type or correct {kind}_types."
                 )
+        for name, kind in system.kinds.items():
+            for read in kind.reads:
+                system.linked_types(name, read)
 
 
-def _check_angles(system: System, equilibria: np.ndarray) -> None:
-    points = system.molecule.coordinates[system.angle_atoms]
-    sine, cosine = _sine_and_cosine(points[:, 0] - points[:, 1], points[:, 2] - points[:, 1])
-    for term in np.flatnonzero((sine < _PARALLEL) & (cosine > 0.0)):
+def _check_coordinates(system: System, kind: Kind, form: Form, forcefield: ForceField) -> None:
+    """Check that the coordinates of a kind's terms have derivatives at the molecule's geometry."""
+    for coordinate in form.coordinates_of(kind):
+        points = system.molecule.coordinates[system.terms(kind.name)[0][:, list(coordinate.atoms)]]
+        if coordinate.measure == "angle":
+            _check_angles(system, kind, coordinate, points, forcefield)
+        # a form with other coordinates for a kind damps it
+        if coordinate.measure == "dihedral" and kind.name not in form.coordinates:
+            _check_dihedrals(system, kind, points)
+
+
+def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np.ndarray, forcefield: ForceField) -> None:
+    name, atoms = kind.name, system.terms(kind.name)[0][:, list(coordinate.atoms)]
+    first, second = points[:, 0] - points[:, 1], points[:, 2] - points[:, 1]
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    sine, cosine = np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
+    for term in np.flatnonzero((sine < PARALLEL) & (cosine > 0.0)):
         raise TopologyError(
-            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is 0 degrees, where "
+            f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is 0 degrees, where "
             "it has no derivative. Remove the term or check the coordinates."
         )
-    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - equilibria > np.degrees(NEARLY_LINEAR))):
-        warnings.warn(
-            f"{system.molecule.name}: angle {term} of the atoms {system.angle_atoms[term].tolist()} is linear but its "
-            f"equilibrium is {equilibria[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
+    if coordinate.equilibrium is None or coordinate.equilibrium >= len(kind.parameters):
+        return  # that of another kind is checked there
+    values = getattr(forcefield, kind.fields[coordinate.equilibrium])[system.terms(name)[1]]
+    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - values > np.degrees(NEARLY_LINEAR))):
+        warn_user(
+            f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is linear but its "
+            f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
             "Set the equilibrium to 180 degrees.",
             LinearAngleWarning,
-            stacklevel=4,
         )
 
 
-def _check_torsions(system: System) -> None:
-    first, axis, last = np.diff(system.molecule.coordinates[system.torsion_atoms], axis=1).transpose(1, 0, 2)
-    sine = np.minimum(_sine_and_cosine(first, axis)[0], _sine_and_cosine(axis, last)[0])
-    for term in np.flatnonzero(sine < _PARALLEL):
+def _check_dihedrals(system: System, kind: Kind, points: np.ndarray) -> None:
+    for term in np.flatnonzero(inner_sines(points) < PARALLEL):
         raise TopologyError(
-            f"{system.molecule.name}: torsion {term} of the atoms {system.torsion_atoms[term].tolist()} passes through a "
-            "straight angle, where a dihedral is undefined. Remove the term."
+            f"{system.molecule.name}: {kind.name} {term} of the atoms {system.terms(kind.name)[0][term].tolist()} passes "
+            "through a straight angle, where a dihedral is undefined. Remove the term, or register a form with "
+            "damped_torsions=True."
         )
-
-
-def _sine_and_cosine(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the angles between vectors, shape (n, 3) each."""
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    return np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
 
 
 def check_references(references: Sequence[Reference], systems: Sequence[System]) -> None:
@@ -204,24 +215,26 @@ def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
     used[space.columns[depends]] = True
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
-        warnings.warn(
+        warn_user(
             f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
             f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
-            stacklevel=3,
         )
 
 
 def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
     """Whether a term uses the parameter, (n_parameters,)."""
-    found = []
-    for kind, names in BLOCKS.items():
-        used = np.zeros(forcefield.n_types(kind), dtype=bool)
-        for system in systems:
-            types = system.vdw_types[np.unique(system.vdw_pairs)] if kind == "vdw" else system.terms(kind)[1]
-            used[types] = True
-        found.append(np.repeat(used, len(names)))
-    return np.concatenate(found)
+    used = np.zeros(forcefield.n_parameters, dtype=bool)
+    for system in systems:
+        for name, kind in system.kinds.items():
+            used[forcefield.positions(name)[system.terms(name)[1]]] = True
+            for read in kind.reads:
+                column = term_kinds()[read.kind].fields.index(read.field)
+                used[forcefield.positions(read.kind)[system.linked_types(name, read), column]] = True
+        for name in system.pair_kinds:
+            pairs = system.pairs(name)
+            used[forcefield.positions(name)[pairs.types[np.unique(pairs.atoms)]]] = True
+    return used
 
 
 def non_finite(

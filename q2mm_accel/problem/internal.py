@@ -1,7 +1,8 @@
-"""Internal coordinates of terms with their first and second Cartesian derivatives, written out.
+"""Internal coordinates of terms with their first and second Cartesian derivatives, in closed form.
 
 At a fixed geometry these never change, so they are computed once, in float64, by NumPy: nothing has to be compiled.
-Leading axis of all arrays: the terms.
+Leading axis of all arrays: the terms. Names: `s_1` and `s_2` are the first and second derivative of s by the difference
+vectors of the atoms, `f_s` that of f by s.
 
 An angle θ is described by its supplement u = π - θ, and instead of ∂²u the smooth ∂²(u²)/2 = ∂u ∂uᵀ + u ∂²u is kept:
 ∂²u diverges as 1/u at a linear angle, while the Hessian of k (θ - π)² does not.
@@ -10,8 +11,8 @@ An angle θ is described by its supplement u = π - θ, and instead of ∂²u th
 import numpy as np
 
 NEARLY_LINEAR = 1e-3
-"""Supplements [rad] below this count as linear. At 0.06 degrees the kink of an angle with another equilibrium than 180
-degrees would make the Hessian vary without bound, as it would in an optimised geometry that is linear but for rounding."""
+"""Supplements [rad] below this, 0.06 degrees, count as linear. The energy of an angle whose equilibrium is not 180 degrees
+has a kink at u = 0, and its Hessian grows as 1/u beside it: noise, in a geometry that is linear but for rounding."""
 
 _SERIES_LIMIT = 0.01
 """tan² u up to which u is computed from the series of arctan; nine terms leave less than 1e-17."""
@@ -60,6 +61,7 @@ def angle_pieces(points):
     f_sd = -0.5 * (g + d / r2) / r2 + g * d**2 / r2**2
     f_dd = s * (1.0 - 2.0 * d * g) / r2**2
 
+    # With c = a x b and its Jacobian J: dc = -b x da + a x db, and ∂²s = 2 JᵀJ + 2 Σ_k c_k ∂²c_k, where ∂²c mixes a and b.
     jacobian = np.concatenate([-_skew(b), _skew(a)], axis=2)
     s_1, d_1 = 2.0 * (jacobian * cross[:, :, None]).sum(axis=1), np.concatenate([b, a], axis=1)
     zero, twist, one = np.zeros_like(_skew(a)), _skew(cross), _IDENTITY + np.zeros_like(_skew(a))
@@ -77,6 +79,7 @@ def angle_pieces(points):
         )
     )
     first, second = _to_atoms(_ANGLE_VECTORS, gradient, hessian)
+    # ∂(u²/2) = u ∂u; at a linear angle ∂u has no direction, and 0 is its mean over all
     u = np.sqrt(s) * g
     defined = (u > 0.0)[:, None]
     return u, np.where(defined, first / np.where(defined, u[:, None], 1.0), 0.0), second
@@ -102,12 +105,17 @@ def dihedral_pieces(points):
     turned = _outer(y_1, x_1) - _outer(x_1, y_1)
     slope = 2.0 * (x[:, None] * x_1 + y[:, None] * y_1)
     x, y, norm = (value[:, None, None] for value in (x, y, norm))
+    # quotient rule; neither `turned` nor the last term is symmetric, but their sum is
     hessian = (x * y_2 - y * x_2 + turned - _outer(gradient, slope)) / norm
     return np.arctan2(y, x)[:, 0, 0], *_to_atoms(_CHAIN_VECTORS, gradient, hessian)
 
 
 def _supplement_ratio(s, d):
-    """G = u / √s with u = atan2(√s, -d), and ∂g/∂s: smooth in s down to a linear angle, by a series in tan² u = s/d²."""
+    """The ratio g = u / √s with u = atan2(√s, -d), and ∂g/∂s: smooth in s down to a linear angle.
+
+    There g = arctan(√z) / √z / |d| with z = tan² u = s/d², as the series (1 - z/3 + z²/5 - ...) / |d|.
+    """
+    # np.where computes both sides: the one that is not chosen gets harmless arguments
     negative = d < 0.0
     tangent_squared = s / np.where(d == 0.0, 1.0, d) ** 2
     linear = negative & (tangent_squared < _SERIES_LIMIT)
@@ -121,7 +129,7 @@ def _supplement_ratio(s, d):
 
 
 def _cosine_part(a, v, c):
-    """X = (a·v)(v·c) - (a·c)(v·v) with derivatives by (a, v, c)."""
+    """The dihedral's x = (a·v)(v·c) - (a·c)(v·v), with derivatives by (a, v, c)."""
     av, vc, ac, vv = (_dot(*pair)[:, None] for pair in ((a, v), (v, c), (a, c), (v, v)))
     first = np.concatenate([v * vc - c * vv, a * vc + c * av - 2.0 * ac * v, v * av - a * vv], axis=1)
     value = (av * vc - ac * vv)[:, 0]
@@ -137,7 +145,7 @@ def _cosine_part(a, v, c):
 
 
 def _sine_part(a, v, c):
-    """Y = |v| a·(v x c) with derivatives by (a, v, c)."""
+    """The dihedral's y = |v| a·(v x c), with derivatives by (a, v, c): a product of a length and a triple product."""
     length, triple = np.sqrt(_dot(v, v)), _dot(a, np.cross(v, c))
     t_1 = np.concatenate([np.cross(v, c), np.cross(c, a), np.cross(a, v)], axis=1)
     t_a, t_v, t_c = (_skew(vector) for vector in (a, v, c))
@@ -153,7 +161,13 @@ def _sine_part(a, v, c):
 
 
 def _to_atoms(combination, gradient, hessian):
-    """Derivatives by difference vectors -> by the coordinates of the k atoms whose differences they are."""
+    """Derivatives by the coordinates of k atoms, (n, 3k) and (n, 3k, 3k), from those by difference vectors of the atoms.
+
+    Args:
+        combination: (vectors, k), each vector as a sum of atoms with these coefficients.
+        gradient: (n, 3 vectors).
+        hessian: (n, 3 vectors, 3 vectors).
+    """
     n_vectors, n_atoms = combination.shape
     by_vector = gradient.reshape(-1, n_vectors, 3)
     first = np.einsum("va,nvx->nax", combination, by_vector).reshape(-1, 3 * n_atoms)

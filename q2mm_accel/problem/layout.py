@@ -1,4 +1,7 @@
-"""Which molecules share a bucket, which buckets a batch, and where in its batch each molecule stands."""
+"""Which molecules share a bucket, which buckets a batch, and where in its batch each molecule stands.
+
+Padding costs time in every evaluation, a further shape costs time once, when it is compiled: buckets balance the two.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,9 +16,10 @@ EVALUATIONS = 1000
 
 
 def quantised(count: int) -> int:
-    """The next larger of 0 to 16, 18, 20, ... 32, 36, ...: at most an eighth too many, so that few shapes are compiled."""
+    """`count` or the next larger of 0 to 16, 18, 20, ... 32, 36, ...: at most an eighth more, and few shapes to compile."""
     if count <= 16:
         return count
+    # eight steps between two powers of 2
     step = 2 ** (math.ceil(math.log2(count)) - 4)
     return step * math.ceil(count / step)
 
@@ -62,15 +66,18 @@ def plan_stacks(sizes: Sequence[int], n_devices: int = 1, batch_size: int | None
         The stacks. All molecules of a batch that takes turns with others share a bucket, so that each of them is padded
         to a size near its own.
     """
+    # all at once, if that does not exceed the batch size
     whole = _stack(sizes, plan_buckets(sizes, n_devices), n_devices)
     if batch_size is None or sum(max(map(len, column)) for column in zip(*whole.batches, strict=True)) <= batch_size:
         return [whole]
 
     def turns(count: int) -> int:
+        """How often each device is asked for a range of `count` molecules."""
         return -(-count // (batch_size * n_devices))
 
     def seconds(count: int, n_atoms: int) -> float:
         each = EIGH_SECONDS * (3 * n_atoms) ** 3 * -(-count // (turns(count) * n_devices))
+        # a bucket of its own loop, with its gradient, takes longer to compile than one more bucket of a batch
         return 4.0 * COMPILE_SECONDS + EVALUATIONS * each * turns(count)
 
     ranges = _ranges_of_sizes(sizes, seconds)
@@ -89,6 +96,7 @@ def _ranges_of_sizes(sizes: Sequence[int], seconds: Callable[[int, int], float])
     """
     distinct = sorted(set(sizes))
     counts = [sum(size == n for size in sizes) for n in distinct]
+    # best[stop]: least cost of the `stop` smallest sizes, and where the last range of that solution starts
     best: list[tuple[float, int]] = [(0.0, 0)]
     for stop in range(1, len(distinct) + 1):
         n_atoms = distinct[stop - 1]
@@ -106,6 +114,7 @@ def _stack(sizes: Sequence[int], plan: Sequence[Sequence[int]], n_batches: int, 
     """Deal every bucket's molecules out to batches, the largest first, so that all have about the same to do."""
     shapes, dealt = [], []
     for members in plan:
+        # the largest first and in turn, so that batches differ by one molecule and little in size
         in_turn = members if n_batches == 1 else sorted(members, key=lambda member: -sizes[member])
         hands = [tuple(in_turn[first::n_batches]) for first in range(n_batches)]
         n_molecules = quantised(len(hands[0]))
@@ -116,7 +125,7 @@ def _stack(sizes: Sequence[int], plan: Sequence[Sequence[int]], n_batches: int, 
 
 @dataclass(frozen=True)
 class Slot:
-    """Place of a system: its stack, its batch there, its bucket, and its row in the bucket."""
+    """Where a system stands: its stack, batch and bucket, its row in the bucket, and what follows from them."""
 
     stack: int
     batch: int

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from q2mm_accel.problem.arrays import Batch, Problem
+from q2mm_accel.problem.arrays import Batch, Fixed, Problem
 
 
 def in_precision(problem: Problem, precision: str) -> Problem:
@@ -22,8 +22,18 @@ def in_precision(problem: Problem, precision: str) -> Problem:
 
 
 def _assembled_in_single(stack: Batch) -> Batch:
-    buckets = tuple(replace(bucket, pairs=_single(bucket.pairs)) for bucket in stack.buckets)
+    buckets = tuple(
+        replace(bucket, geometry=_single(bucket.geometry), pairs=_single(bucket.pairs), fixed=_fixed_in_single(bucket.fixed))
+        for bucket in stack.buckets
+    )
     return replace(stack, terms=_single(stack.terms), buckets=buckets)
+
+
+def _fixed_in_single(fixed: Fixed | None) -> Fixed | None:
+    """Energies stay exact: they are summed in the precision of the masses."""
+    if fixed is None:
+        return None
+    return replace(fixed, gradient=_single(fixed.gradient), hessian=_single(fixed.hessian))
 
 
 def _single(tree):

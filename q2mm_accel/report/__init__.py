@@ -1,1 +1,1 @@
-"""What a fit achieved, for people to read."""
+"""What a fit achieved, for people to read: how well each molecule is reproduced, and which parameters moved how far."""

@@ -17,12 +17,12 @@ from q2mm_accel.solvers.loop import opened, segment
 from q2mm_accel.solvers.methods import METHODS
 
 _ROUNDINGS = 1e4
-"""Distance from a bound, relative to its size and in units of rounding, that rounding explains."""
+"""How far beyond a bound a point may lie because of rounding, relative to its size and in units of rounding."""
 _CPU_ELEMENTS = 2**15
 _DEVICE_ELEMENTS = 2**24
 """Elements of Hessians that keep a CPU or another device busy."""
 _JACOBIAN = 4
-"""How many times as much there is to do where a Jacobian is needed."""
+"""An evaluation with a Jacobian takes about as many times as long as one with a gradient."""
 _MOST_LANES = 1024
 """Beyond it there is nothing to gain for molecules of any size, and compiled programs grow."""
 
@@ -50,7 +50,7 @@ _opened = jax.jit(
 
 
 def _relaxed():
-    """JAXopt mixes types and ranks in ways that strict settings of JAX refuse."""
+    """Two context managers: JAXopt mixes types and ranks in ways that strict settings of JAX refuse."""
     return jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
 
 
@@ -115,6 +115,7 @@ class Fits:
                 self.mesh, self.method, self.history_size, self.setting, self.lanes, until, np.asarray(trials)
             )
             lanes, record = jax.tree.map(np.array, results)
+        # a KeyboardInterrupt from here on would leave fits and lanes at different steps: no checkpoint is written then
         self.settled = False
         self._collect(lanes, record, before)
         self.lanes = lanes
@@ -122,7 +123,13 @@ class Fits:
         self.settled = True
 
     def _collect(self, lanes: Lane, record: np.ndarray, before: np.ndarray) -> None:
-        """Take the results of a segment's lanes, its record, and the evaluations that the lanes had before."""
+        """Take over what a segment found.
+
+        Args:
+            lanes: after the segment.
+            record: (L, RECORDED + 1, 3), the accepted points, as `segment` gives them.
+            before: (L,), evaluations of each lane before the segment.
+        """
         space = METHODS[self.method](self.history_size).space
         settings = (self.setting.scale, self.setting.lower, self.setting.upper)
         limits = [np.broadcast_to(each, lanes.best_point.shape) for each in settings]
@@ -131,6 +138,7 @@ class Fits:
             np.clip(np.asarray(space.outside(points.astype(np.float64), *limits)[0]), *limits[1:])
             for points in (lanes.best_point, lanes.bad_point)
         )
+        # a start at a bound is nudged inwards by smooth variables: without any evaluation, the fit is still where it began
         evaluated = np.isfinite(lanes.best_value)[:, None]
         self.x[self.owner] = np.where(evaluated, found, self.starts[self.owner])
         self.bad[self.owner] = bad
@@ -139,13 +147,19 @@ class Fits:
             getattr(self, name)[self.owner] = getattr(lanes, name)
         steps = lanes.nit - self.lanes.nit
         for lane, fit in enumerate(self.owner):
+            # row 0 is the start, of lanes that evaluated it in this segment
             rows = record[lane, int(before[lane] > 0) : 1 + steps[lane]]
             self.history[fit].append(rows[np.isfinite(rows[:, 0])])
 
     def _check_bounds(self, points: np.ndarray, box: tuple[np.ndarray, np.ndarray]) -> None:
-        """Check that a solver kept its box; what rounding explains is clipped where points become elements of x."""
+        """Check that a solver kept its box, up to rounding, which `_collect` clips.
+
+        Raises:
+            SolverError: it did not.
+        """
         exact, (lower, upper) = points.astype(np.float64), map(np.asarray, box)
         with np.errstate(invalid="ignore"):
+            # infinite bounds give inf - inf for points that are not finite
             excess = np.maximum(lower - exact, exact - upper) / np.maximum(1.0, np.abs(exact))
         if np.any(excess > _ROUNDINGS * np.finfo(points.dtype).eps):
             number = int(np.argmax(excess.max(axis=0)))
@@ -227,9 +241,11 @@ def open_lanes(method: str, history_size: int, setting: Setting, starts: np.ndar
     space = METHODS[method](history_size).space
     points = space.inside(starts, setting.scale, setting.lower, setting.upper)
     points = points.astype(setting.problem.references.value.dtype)
+    # traced for its shape, not computed
     n_residuals = jax.eval_shape(residuals, setting.problem, starts[0]).shape[0]
     dtype_promotion, rank_promotion = _relaxed()
     with dtype_promotion, rank_promotion:
+        # one lane, repeated: the solver's first state before any evaluation does not depend on the point
         template = _opened(method, history_size, np.zeros_like(points[0]), n_residuals)
     lanes = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf)[None], len(points), axis=0), template)
     for name in ("point", "best_point", "bad_point"):

@@ -1,4 +1,4 @@
-"""One fit as it goes through a traced loop: where it is, how many evaluations it took, and whether it goes on."""
+"""The state of one fit in the traced loop: where it is, how many evaluations it took, and whether it goes on."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -39,7 +39,7 @@ SENTENCES = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Setting:
-    """What a fit depends on besides its start: arguments of the compiled loop, so that none of them recompiles it."""
+    """What a fit depends on besides its start. These are arguments of the compiled loop: other values compile nothing."""
 
     problem: Problem
     scale: Array
@@ -49,7 +49,7 @@ class Setting:
     upper: Array
     """(n,) of x."""
     ftol: Array
-    """Relative reduction of the loss at or below which a step counts as none."""
+    """A step that reduces the loss by no more than this part of it counts as none."""
     gtol: Array
     """Largest element of the projected gradient, in internal variables, at or below which a fit has converged."""
     maxiter: Array
@@ -88,7 +88,7 @@ class Lane:
     cleared: Array
     """Whether the solver's memory was cleared since the last accepted trial."""
     barred: Array
-    """Whether a trial since the last accepted one was not finite."""
+    """Whether any trial since the last accepted one had a loss or derivative that is not finite."""
     stalled: Array
     """Accepted steps in a row that reduced the loss by no more than ftol."""
     nit: Array

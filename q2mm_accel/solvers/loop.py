@@ -29,7 +29,11 @@ def _choose(condition, first, second):
 
 
 def evaluate(method: Method, setting: Setting, point) -> Evaluation:
-    """The loss at internal variables (n,), with its derivatives by them; not finite numbers are kept from the solvers."""
+    """The loss at internal variables (n,), with its derivatives by them.
+
+    A loss that is not finite gets NaN for its gradient, by which `_outcome` knows it; residuals and Jacobian are always
+    finite, for a NaN would stay in a solver's state.
+    """
     x, slope = method.space.outside(point, setting.scale, setting.lower, setting.upper)
     if not method.squares:
         value, gradient = jax.value_and_grad(loss, argnums=1)(setting.problem, x)
@@ -37,8 +41,10 @@ def evaluate(method: Method, setting: Setting, point) -> Evaluation:
     residuals, jacobian = residuals_and_jacobian(setting.problem, x)
     jacobian = jacobian * slope[None]
     value, gradient = (residuals**2).sum(), 2.0 * (residuals @ jacobian)
+    # active set: where a bound stops the descent, the variable does not take part in the step
     held = ((x <= setting.lower) & (gradient > 0.0)) | ((x >= setting.upper) & (gradient < 0.0))
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(jacobian))
+    # JAXopt compares Σ r² and must reject the step; so large that it is, but Σ r² stays finite
     huge = jnp.sqrt(jnp.finfo(value.dtype).max / len(residuals)) * 1e-3
     gradient = jnp.where(finite, gradient, jnp.nan)
     return Evaluation(value, gradient, jnp.where(finite, residuals, huge), jnp.where(finite & ~held[None], jacobian, 0.0))
@@ -89,6 +95,7 @@ class _Outcome(NamedTuple):
 def _outcome(method: Method, lane: Lane, trial: Trial) -> _Outcome:
     first = lane.nfev == 0
     value, gradient = trial.evaluation[:2]
+    # well below the largest number, so that products of two losses or gradients do not overflow in a solver
     finite = (value < jnp.sqrt(jnp.finfo(value.dtype).max)) & jnp.all(jnp.isfinite(gradient))
     accepted = finite & (first | trial.accepted)
     many = ~accepted & (lane.rejected >= method.trials)
@@ -122,6 +129,7 @@ def _advanced(method: Method, setting: Setting, lane: Lane) -> Lane:
         bad_point=jnp.where(result.finite, lane.bad_point, trial.point),
     )
     after = replace(after, status=_status(method, setting, lane, after, result, box))
+    # a traced loop must return the types that it got, and jnp.where and counters promote
     return jax.tree.map(lambda new, old: new.astype(old.dtype), after, lane)
 
 
@@ -136,7 +144,11 @@ def _next_state(method: Method, lane: Lane, result: _Outcome):
 
 
 def _next_step(method: Method, lane: Lane, result: _Outcome):
-    """The solver's own after an accepted trial, else shortened to the minimum of a parabola."""
+    """Length of the next step: the solver's own after an accepted trial, else a shorter one.
+
+    Along the step s in [0, 1] of the trial the loss is about f + c s + b s², with c the change to first order and b what the
+    trial shows beyond it; its minimum is at -c / (2 b).
+    """
     trial = result.trial
     excess = trial.evaluation.value - lane.value - trial.change
     factor = jnp.where(excess > 0.0, -0.5 * trial.change / jnp.where(excess > 0.0, excess, 1.0), _LARGEST)
@@ -154,6 +166,7 @@ def _status(method: Method, setting: Setting, lane: Lane, after: Lane, result: _
     at the lowest loss: a method whose loss may rise can end in a higher minimum.
     """
     expected, full = result.trial.expected, result.trial.full
+    # 0 where a bound holds the variable
     projected = jnp.clip(after.point - after.gradient, *box) - after.point
     nothing = (expected >= 0.0) & (expected <= setting.ftol * jnp.abs(lane.value))
     flat = ~result.accepted & result.finite & full & nothing
@@ -161,6 +174,7 @@ def _status(method: Method, setting: Setting, lane: Lane, after: Lane, result: _
     ended = ended | (jnp.abs(projected).max() <= setting.gtol)
     converged = ended & (after.value <= after.best_value + setting.ftol * jnp.abs(after.best_value))
     failed = result.exhausted | ended | (after.stalled >= method.patience + _HELD_BACK)
+    # a wall of losses that are not finite, not the line search, may be what stops a fit
     cause = jnp.where(lane.barred | ~result.finite, int(Status.NON_FINITE), int(Status.LINE_SEARCH_FAILED))
     status = jnp.where(after.nit >= setting.maxiter, int(Status.ITERATION_LIMIT), int(Status.RUNNING))
     status = jnp.where(failed, cause, status)
@@ -169,7 +183,7 @@ def _status(method: Method, setting: Setting, lane: Lane, after: Lane, result: _
 
 
 def _like(dtype, setting: Setting) -> Setting:
-    """A setting in the precision of the lanes, in which smaller reductions of the loss than its rounding count as none."""
+    """A setting in the precision of the lanes. Reductions of the loss within its rounding count as none, whatever ftol."""
     names = ("scale", "lower", "upper", "ftol", "gtol")
     setting = replace(setting, **{name: jnp.asarray(getattr(setting, name)).astype(dtype) for name in names})
     return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(setting.problem.stacks[0].dtype).eps))
@@ -202,8 +216,10 @@ def segment(method: str, history_size: int, setting: Setting, lanes: Lane, until
 
     def body(carry):
         count, lanes, record = carry
+        # lanes that wait are computed as well and keep what they had: one program for all cannot skip them
         after = jax.vmap(_choose)(active(lanes), jax.vmap(partial(_advanced, solver, setting))(lanes), lanes)
         accepted = (after.nit > lanes.nit) | ((after.nfev == 1) & (lanes.nfev == 0))
+        # the first row is that of the start; a place beyond the last row is dropped
         place = jnp.where(accepted, after.nit - before, record.shape[1])
         norm = jnp.linalg.norm(after.gradient, axis=1)
         seen = jnp.stack([after.value, after.nfev.astype(norm.dtype), norm], axis=1)

@@ -1,9 +1,9 @@
 """The methods of `solve_native`, each a JAXopt solver that takes one evaluation at a time.
 
 The only module that imports JAXopt, which is no longer maintained. A trial is one call of a solver's `update` with a given
-step length, so it takes exactly one evaluation of the loss; whether it is accepted, and the next step length, is decided in
-loop.py. The loss then stands in one place of the compiled program, which keeps compilation short, and many fits go side by
-side without waiting for each other's line searches.
+step length, which takes exactly one evaluation of the loss. `loop` decides whether it is accepted and how long the next step
+is. So the loss stands in one place of the compiled program, which keeps compilation short, and many fits go side by side
+without waiting for each other's line searches.
 """
 
 import warnings
@@ -21,11 +21,12 @@ from q2mm_accel.solvers.lane import Evaluation, Lane
 from q2mm_accel.solvers.variables import BOX, SMOOTH, Space
 
 _ARMIJO = 1e-4
-"""Part of the reduction expected to first order that a step must bring."""
+"""Part of the reduction expected to first order that a step must bring (Armijo's condition)."""
 _RECENT = 10
-"""Losses above the highest of which the projected gradient method must not go."""
+"""How many of the last losses the projected gradient method remembers; no step may end above the highest of them."""
 _DAMPING = 1e-3
-"""First damping of Levenberg and Marquardt, relative to the largest diagonal element of JᵀJ; more holds steps back."""
+"""First damping of Levenberg and Marquardt, relative to the largest diagonal element of JᵀJ; a step with more of it is
+shorter than the solver's own."""
 _LEAST_DAMPING = 1e-12
 """Keeps the equations of Levenberg and Marquardt regular when no variable can move."""
 _TRACED = {"implicit_diff": False, "jit": False, "unroll": True}
@@ -80,6 +81,7 @@ class _Recorder:
         self.evaluation: Evaluation | None = None
 
     def __call__(self, point) -> Evaluation:
+        # by identity of the traced array: JAXopt asks for residuals and Jacobian of one point one after the other
         if point is not self.point:
             self.point, self.evaluation = point, self._evaluate(point)
         return self.evaluation
@@ -102,6 +104,7 @@ def _first_unit(norm):
 
 
 def _quasi_newton(solver: Callable, space: Space, tidied: Callable) -> Method:
+    """L-BFGS or L-BFGS-B, with what `tidied` makes of the memory after a step."""
     box_of = (lambda box: ()) if space.smooth else (lambda box: (box,))
 
     def start(point, evaluation):
@@ -109,6 +112,7 @@ def _quasi_newton(solver: Callable, space: Space, tidied: Callable) -> Method:
 
     def attempt(lane, evaluate, box):
         recorder = _Recorder(evaluate)
+        # a step length that is given leaves JAXopt nothing to search for
         solving = solver(fun=lambda point: recorder(point)[:2], stepsize=lambda _: lane.step)
         point, state = solving.update(lane.point, lane.solver, *box_of(box))
         evaluation = recorder.evaluation
@@ -130,7 +134,11 @@ def _quasi_newton(solver: Callable, space: Space, tidied: Callable) -> Method:
 
 
 def _without_negative_curvature(lane: Lane, point, evaluation: Evaluation, state):
-    """JAXopt's L-BFGS remembers every step; one of negative curvature would turn later directions uphill."""
+    """The solver's state, without the last step where the loss curves downwards along it.
+
+    JAXopt's L-BFGS remembers every step, and one with s·y <= 0 (s the step, y the change of the gradient) makes the inverse
+    Hessian that it builds indefinite: later directions may lead uphill.
+    """
     step, change = point - lane.point, evaluation.gradient - lane.gradient
     keep = partial(jnp.where, step @ change > 1e-12 * jnp.sqrt((step @ step) * (change @ change)))
     names = ("s_history", "y_history", "rho_history", "gamma", "iter_num")
@@ -138,9 +146,10 @@ def _without_negative_curvature(lane: Lane, point, evaluation: Evaluation, state
 
 
 def _in_order(lane: Lane, point, evaluation: Evaluation, state):
-    """JAXopt's L-BFGS-B reads its memory as ordered in time, but writes round and round once it is full.
+    """The solver's state, with its memory ordered in time.
 
-    The newest step, then at the front, is moved to the end.
+    JAXopt's L-BFGS-B expects that order, but overwrites the oldest step in place once the memory is full. As it is put in
+    order after every step, that is always the first one.
     """
     size = state.s_history.shape[0]
     turn = partial(jnp.where, state.num_updates > size)
@@ -174,6 +183,7 @@ def _projected_gradient() -> Method:
         accepted, change = _sufficient(lane, point, evaluation, recent.max())
         moved, turned = point - lane.point, evaluation.gradient - lane.gradient
         curvature = moved @ turned
+        # the longer of Barzilai and Borwein's two lengths; along a line that curves downwards as far as the box allows
         step = jnp.where(curvature > 0.0, (moved @ moved) / jnp.where(curvature > 0.0, curvature, 1.0), 1e10)
         recent = recent.at[state.iter_num % _RECENT].set(evaluation.value)
         return Trial(
@@ -192,7 +202,10 @@ def _projected_gradient() -> Method:
 
 
 def _levenberg_marquardt() -> Method:
-    """Variables at a bound that the gradient pushes against have no column in the Jacobian; steps end at the bounds."""
+    """Damped Gauss-Newton steps, clipped to the box; `loop.evaluate` leaves out the columns of variables that bounds hold.
+
+    Source: K. Madsen, H. B. Nielsen, Introduction to Optimization and Data Fitting (2010), pages 120 and 121, as in JAXopt.
+    """
 
     def solver(residuals, jacobian):
         settings = {"materialize_jac": True, "solver": "cholesky", "damping_parameter": _DAMPING, **_TRACED}
@@ -203,13 +216,16 @@ def _levenberg_marquardt() -> Method:
     def start(point, evaluation):
         state = solver(lambda _: evaluation.residuals, lambda _: evaluation.jacobian).init_state(point)
         damping = jnp.maximum(state.damping_factor, _LEAST_DAMPING)
+        # JAXopt starts with a Python float, but the loop's state must keep its types
         return state._replace(damping_factor=damping, increase_factor=jnp.full_like(damping, state.increase_factor))
 
     def attempt(lane, evaluate, box):
         recorder = _Recorder(evaluate)
         solving = solver(lambda point: recorder(point).residuals, lambda point: recorder(point).jacobian)
         _, state = solving.update(lane.point, lane.solver)
+        # the step ends at the bounds, as it did when it was evaluated (`Space.outside`)
         point = jnp.clip(recorder.point, *box)
+        # the reduction of the quadratic model of Σ r² at the step h: hᵀ (μ h - Jᵀr), with the damping μ before the step
         expected = state.delta @ (lane.solver.damping_factor * state.delta - lane.solver.gradient)
         accepted = state.increase_factor == 2.0  # what JAXopt sets after a step that it takes
         full = lane.solver.damping_factor <= _DAMPING * jnp.diag(lane.solver.jtj).max()

@@ -1,7 +1,6 @@
 """`solve_native`: from options to a `scipy.optimize.OptimizeResult`."""
 
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import everywhere
-from q2mm_accel.errors import CheckpointWarning, NonFiniteError
+from q2mm_accel.errors import CheckpointWarning, NonFiniteError, warn_user
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.model.arguments import parameter_vector
@@ -37,7 +36,16 @@ def solve(
     bounds: Bounds | Sequence,
     options: Options,
 ) -> OptimizeResult:
-    """What `FusedObjective.solve_native` explains."""
+    """What `FusedObjective.solve_native` does; its docstring explains method, options, result and errors.
+
+    Args:
+        inputs: of the fit.
+        evaluate: loss and gradient as the objective gives them.
+        method: one of `METHODS`, or None for the default.
+        x0: shape (n,).
+        bounds: of x.
+        options: all others.
+    """
     began = time.monotonic()
     limits = as_bounds(bounds, inputs.labels)
     bounded = np.any(np.isfinite(limits.lb) | np.isfinite(limits.ub))
@@ -54,13 +62,14 @@ def solve(
     else:
         known = load_checkpoint(options.resume, inputs.fingerprint)
         fits, start = _resumed(inputs, method, start, limits, options, known)
-    first = evaluate(start)[0]
+    first = evaluate(start)[0]  # raises where the start makes no sense, before anything large is compiled
     with held_interrupts() as interrupted:
         with Watch(options, began, interrupted) as watch:
             stages = [fits]
             stopped = _run(inputs, evaluate, stages, options, saver, watch)
             if options.polish and stopped is None:
                 exact = replace(options, precision="float64", n_starts=1)
+                # by the objective's own measure, for in float32 a fit may end above its start
                 best = min(fits.x[fits.best], start, key=lambda x: evaluate(x)[0])
                 stages.append(_fits(inputs, method, best, limits, exact))
                 stopped = _run(inputs, evaluate, stages, options, saver, watch)
@@ -82,10 +91,9 @@ def _resumed(
     if difference is None:
         return fits, best
     if n_starts(known) > 1:
-        warnings.warn(
+        warn_user(
             f"{options.resume} holds {n_starts(known)} fits, of which only the best point is used: {difference}.",
             CheckpointWarning,
-            stacklevel=4,
         )
     return _fits(inputs, method, best, limits, options), best
 
@@ -101,6 +109,7 @@ def _fits(inputs: FitInputs, method: str, start: np.ndarray, limits: Bounds, opt
     if mesh is None:
         problem = inputs.arrays(precision)
     else:
+        # every device has as many lanes as the others
         lanes -= lanes % mesh.size
         problem = everywhere(inputs.host_arrays(precision), mesh)
     numbers = (np.asarray(options.tol, dtype=np.float64), np.asarray(options.gtol, dtype=np.float64))
@@ -129,6 +138,7 @@ def _run(
         best = fits.x[fits.best]
         return to_checkpoint(stages[0], inputs.fingerprint, best, evaluate(best)[0])
 
+    # a single fit ends its segment after so many steps; with many lanes the slowest would make all others wait
     trials = _UNLIMITED if len(fits.owner) == 1 else options.callback_every
     stopped = None
     try:
@@ -138,6 +148,7 @@ def _run(
             if saver is not None:
                 saver.save_if_due(snapshot)
     finally:
+        # also after exceptions of a callback or a second Ctrl-C: what was reached is not lost
         if saver is not None and fits.settled:
             saver.save(snapshot())
         evaluate(fits.x[fits.best])[0]
@@ -154,6 +165,7 @@ def _result(
     fits = stages[-1]
     best, nfev = fits.best, sum(int(stage.nfev.sum()) for stage in stages)
     x = fits.x[best].copy()
+    # by the objective's own measure: a fit in lower precision, or one that stopped at once, may end above its start
     if evaluate(x)[0] > first:
         x = start
     fun, jac = evaluate(x)

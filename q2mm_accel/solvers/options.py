@@ -7,9 +7,8 @@ from math import inf
 from numbers import Integral, Real
 from os import PathLike
 
-import numpy as np
-
 from q2mm_accel.errors import MissingPackageError, OptionError
+from q2mm_accel.model.arguments import truth
 from q2mm_accel.runtime import require
 from q2mm_accel.solvers.loop import RECORDED
 from q2mm_accel.solvers.methods import METHODS
@@ -66,8 +65,8 @@ class Options:
             raise OptionError(f"sampling is {self.sampling!r}; choose one of {', '.join(SAMPLINGS)}.")
         if self.callback is not None and not callable(self.callback):
             raise OptionError(f"callback is {self.callback!r}; it must be a function.")
-        if not isinstance(self.polish, bool | np.bool_):
-            raise OptionError(f"polish is {self.polish!r}; it must be True or False.")
+        for name in ("polish", "progress"):
+            truth(getattr(self, name), name, OptionError)
         if self.precision is not None:
             require(self.precision)
         if self.polish:

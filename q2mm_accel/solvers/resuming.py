@@ -41,9 +41,11 @@ def n_starts(checkpoint: Checkpoint) -> int:
 
 
 def _difference(fits: Fits, checkpoint: Checkpoint) -> str | None:
+    """Why the fits of a checkpoint are not these, in words, or None if they are."""
     arrays = checkpoint.arrays
     if checkpoint.method != fits.method:
         return f"the method was {checkpoint.method}"
+    # the arrays that these fits would save show by shape and type whether the checkpoint's are of the same fits
     own = to_checkpoint(fits, checkpoint.fingerprint, checkpoint.x, 0.0).arrays
     fixed = [name for name in own if not name.startswith("history")]
     if not all(name in arrays and arrays[name].shape == own[name].shape for name in fixed):
@@ -59,7 +61,7 @@ def restore(fits: Fits, checkpoint: Checkpoint) -> str | None:
     """Put fits that have not begun where those of a checkpoint were.
 
     Returns:
-        None; or what differs, so that they could not be and are unchanged.
+        None if they now are. Otherwise what differs between the two, in words; the fits are then unchanged.
     """
     if difference := _difference(fits, checkpoint):
         return difference

@@ -51,6 +51,7 @@ def draw_starts(
         return x0[None].copy()
     from scipy.stats import qmc  # takes longer to import than all of this package
 
+    # a Sobol sequence is balanced in powers of 2 only; what is left over is not used
     sequence = qmc.Sobol(len(x0), rng=seed).random_base2((n_starts - 1).bit_length())
     drawn = low + sequence[: n_starts - 1] * (high - low)
     return np.concatenate([x0[None], np.clip(drawn, lower, upper)])

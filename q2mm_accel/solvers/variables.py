@@ -1,4 +1,7 @@
-"""The internal variables of the solvers: elements of x in units of a typical change, with or without bounds of their own."""
+"""The internal variables of the solvers: x in units of typical changes, in a box or without bounds.
+
+Internal and external are MINUIT's words: the solver sees the internal variables y, the user the external ones, x.
+"""
 
 from typing import NamedTuple
 
@@ -27,7 +30,7 @@ class Space(NamedTuple):
         return lower / scale, upper / scale
 
     def outside(self, internal, scale, lower, upper) -> tuple[Array, Array]:
-        """The element of x and its derivative, (n,) each.
+        """The external x and its derivative dx/dy, (n,) each.
 
         With a box x = y scale. A variable at its bound but for rounding is exactly there: a solver that asks which variables
         their bounds hold would otherwise count for ever on one that cannot move.
@@ -41,8 +44,10 @@ class Space(NamedTuple):
             value = jnp.where(internal - least <= reach, lower, value)
             return jnp.where(most - internal <= reach, upper, value), scale
         below, above = jnp.isfinite(lower), jnp.isfinite(upper)
+        # Every branch below is computed for every variable, so that each must stay finite where another is chosen.
         half = jnp.where(below & above, 0.5 * (upper - lower), 1.0)
         fixed = half == 0.0
+        # dx/dy is then `scale` in the middle between the bounds, and y in the same units as that of a free variable
         angle = internal * scale / jnp.where(fixed, 1.0, half)
         root = jnp.sqrt(internal**2 + 1.0)
         one_sided = jnp.where(below, lower + scale * (root - 1.0), upper - scale * (root - 1.0))
@@ -50,6 +55,7 @@ class Space(NamedTuple):
         one_sided_slope = scale * internal / root * jnp.where(below, 1.0, -1.0)
         slope = jnp.where(below & above, jnp.where(fixed, 0.0, scale * jnp.cos(angle)), one_sided_slope)
         free = ~below & ~above
+        # rounding of sine and root
         value = jnp.where(free, internal * scale, jnp.clip(value, lower, upper))
         return value, jnp.where(free, scale, slope)
 

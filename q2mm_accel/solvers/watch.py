@@ -44,6 +44,7 @@ def held_interrupts() -> Iterator[Callable[[], bool]]:
 
 def _call(callback: Callable, result: OptimizeResult) -> bool:
     """Call a callback as SciPy does; whether it wants to stop."""
+    # SciPy's rule: only a callback whose one parameter has this name gets more than x
     by_name = set(inspect.signature(callback).parameters) == {"intermediate_result"}
     try:
         if by_name:
@@ -67,7 +68,13 @@ class Watch:
     """Decides between segments whether fits go on. Use as a context manager around them."""
 
     def __init__(self, options: Options, began: float, interrupted: Callable[[], bool]) -> None:
-        """Take the options, when it all began by `time.monotonic`, and whether there was a Ctrl-C."""
+        """Prepare to watch.
+
+        Args:
+            options: of the fit.
+            began: when it was called, by `time.monotonic`.
+            interrupted: says whether there was a Ctrl-C.
+        """
         self._options, self._interrupted = options, interrupted
         self._end = float("inf") if options.time_limit is None else began + options.time_limit
         self._bar = _bar(options)

@@ -20,7 +20,7 @@ from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.spectrum import SMALLEST_FREQUENCY
-from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
@@ -35,7 +35,7 @@ def with_own_types(system, forcefield):
     for kind in ("bond", "angle", "torsion"):
         rows = getattr(system, f"{kind}_types")
         fixed = ("torsion_periodicities", "torsion_phases") if kind == "torsion" else ()
-        fields |= {name: getattr(forcefield, name)[rows] for name in (*BLOCKS[kind], *fixed)}
+        fields |= {name: getattr(forcefield, name)[rows] for name in (*KINDS[kind].fields, *fixed)}
         types[f"{kind}_types"] = np.arange(len(rows))
     return replace(system, **types), ForceField(form=forcefield.form, **fields)
 

@@ -117,7 +117,9 @@ def test_padded_terms_and_pairs_without_any_distance_leave_no_trace():
     ]
     problem = problem_of(systems, forcefield, references, plan=plan, fill=0.0)
     assert any(not np.all(terms.present) for terms in problem.stacks[0].terms.values()), "no term is padded"
-    assert any(np.any((bucket.pairs.distance == 0.0) & ~bucket.pairs.present) for bucket in problem.stacks[0].buckets)
+    assert any(
+        np.any((bucket.geometry.distance == 0.0) & ~bucket.pairs["vdw"].present) for bucket in problem.stacks[0].buckets
+    )
     assert np.isfinite(results[0][0])
     for loss, gradient in results[1:]:
         assert float(loss) == float(results[0][0])

@@ -5,7 +5,7 @@ data sets along its gradient. What the functions themselves compute is compared 
 """
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +18,9 @@ from oracles.cases import references_of_all_kinds, systems_with_all_terms
 
 from q2mm_accel import FusedObjective
 from q2mm_accel.datasets.problems import load_problem
-from q2mm_accel.kernel import hessian, parameters, potentials, spectrum
+from q2mm_accel.kernel import hessian, potentials, spectrum
 from q2mm_accel.kernel import loss as residuals
+from q2mm_accel.model.kinds import form_named
 
 # two molecules have not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -60,7 +61,7 @@ POTENTIALS = {
 
 
 def test_every_potential_of_every_form_is_listed():
-    used = {getattr(form, field) for form in map(potentials.form_named, ("harmonic", "mm3")) for field in FIELDS}
+    used = {form_named(form).energies[kind] for form in ("harmonic", "mm3") for kind in FIELDS}
     assert used <= {potential for potential, *_ in POTENTIALS.values()}
 
 
@@ -73,7 +74,8 @@ def test_a_potential_and_its_derivatives_have_the_derivatives_of_finite_differen
 
     @jax.jit
     def value_slope_curvature(coordinate, parameters):
-        return hessian.derivatives(partial(potential, **parameters), coordinate)
+        value, (slope,), curvatures = hessian.derivatives(lambda q: potential(q, **parameters), (coordinate,))
+        return value, slope, curvatures[0, 0]
 
     parameters = {key: jnp.full_like(coordinate, value) for key, value in parameters.items()}
     check_grads(value_slope_curvature, (coordinate, parameters), order=1, modes=BOTH_WAYS)
@@ -122,7 +124,7 @@ def of_scaled_parameters(*functions, blocks):
     def together(vector):
         if not blocks:
             return [function(problem, vector * scale) for function in functions]
-        values = parameters.blocks(batch, parameters.expand(problem, vector * scale))
+        values = residuals.expand(problem, vector * scale)
         return [function(batch, values) for function in functions]
 
     return jax.jit(together), x

@@ -14,7 +14,7 @@ from oracles import exact
 from oracles.cases import FORMS, at, references_of_all_kinds, rotation, systems_with_all_terms
 
 from q2mm_accel import FusedObjective, Molecule
-from q2mm_accel.model.system import TERM_WIDTHS
+from q2mm_accel.model.kinds import term_kinds
 
 DRAWS = 50
 CONDITION = 10.0
@@ -107,7 +107,7 @@ def renumbered(system, order):
         hessian=molecule.hessian[np.ix_(components, components)],
         name=molecule.name,
     )
-    atoms = {f"{kind}_atoms": place[system.terms(kind)[0]] for kind in TERM_WIDTHS}
+    atoms = {f"{kind}_atoms": place[system.terms(kind)[0]] for kind in term_kinds()}
     return replace(system, molecule=moved, vdw_pairs=place[system.vdw_pairs], vdw_types=system.vdw_types[order], **atoms)
 
 
@@ -133,7 +133,7 @@ def test_terms_read_the_same_forwards_and_backwards(form):
         replace(
             system,
             vdw_pairs=system.vdw_pairs[:, ::-1],
-            **{f"{kind}_atoms": system.terms(kind)[0][:, ::-1] for kind in TERM_WIDTHS},
+            **{f"{kind}_atoms": system.terms(kind)[0][:, ::-1] for kind in term_kinds()},
         )
         for system in systems
     ]
@@ -147,7 +147,7 @@ def test_terms_may_stand_in_any_order(form):
     rng, shuffled = np.random.default_rng(4), []
     for system in systems:
         fields = {"vdw_pairs": rng.permutation(system.vdw_pairs)}
-        for kind in TERM_WIDTHS:
+        for kind in term_kinds():
             atoms, types = system.terms(kind)
             order = rng.permutation(len(types))
             fields |= {f"{kind}_atoms": atoms[order], f"{kind}_types": types[order]}

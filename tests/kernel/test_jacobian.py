@@ -120,7 +120,7 @@ def test_buckets_that_need_different_outputs_or_have_no_pairs_agree_with_forward
         ("hessian",),
         ("eigenvalues",),
     ]
-    assert [bucket.pairs is None for bucket in problem.stacks[0].buckets] == [True, False, False]
+    assert [bucket.geometry is None for bucket in problem.stacks[0].buckets] == [True, False, False]
     assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
 
 
@@ -183,7 +183,9 @@ def data_set():
 def test_frequencies_of_a_data_set_agree_with_finite_differences():
     problem, x = data_set()
     angles = problem.stacks[0].terms["angle"]
-    assert np.any(np.asarray(angles.coordinate)[np.asarray(angles.present)] < NEARLY_LINEAR), "a linear angle is among them"
+    assert np.any(np.asarray(angles.coordinates[0])[np.asarray(angles.present)] < NEARLY_LINEAR), (
+        "a linear angle is among them"
+    )
     found, step = run(structured, problem, x)[1], 1e-4
     for column, unit in enumerate(np.eye(len(x))):
         near, far = (

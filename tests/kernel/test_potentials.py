@@ -13,7 +13,7 @@ from scipy.optimize import check_grad
 from q2mm_accel import ForceField, FusedObjective, Molecule, ReferenceData, System, register_form
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormError
-from q2mm_accel.kernel import potentials
+from q2mm_accel.model import kinds
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import estimate_force_constants
 
@@ -27,9 +27,12 @@ def morse(deviation, force_constant, equilibrium):
 
 
 @pytest.fixture(autouse=True)
-def registry(monkeypatch):
+def registry():
     """Forms that a test registers are forgotten after it."""
-    monkeypatch.setattr(potentials, "_FORMS", dict(potentials._FORMS))
+    before = dict(kinds.FORMS)
+    yield
+    kinds.FORMS.clear()
+    kinds.FORMS.update(before)
 
 
 @pytest.mark.parametrize("length", [0.8, 1.0, 1.1, 1.7])
@@ -52,8 +55,8 @@ def test_a_morse_bond_has_the_energy_and_derivatives_of_its_formula(length):
 
 def test_the_other_terms_are_those_of_the_form_it_is_like():
     register_form("morse", like="mm3", bond=morse)
-    new, old = potentials.form_named("morse"), potentials.form_named("mm3")
-    assert new.bond is morse and new == replace(old, bond=morse)
+    new, old = kinds.form_named("morse"), kinds.form_named("mm3")
+    assert new.energies["bond"] is morse and new == replace(old, energies={**old.energies, "bond": morse})
 
 
 def test_a_fit_with_morse_bonds_has_an_exact_gradient():
@@ -79,9 +82,9 @@ FAULTS = {
         ("'mm3'", "exists already", "choose another"),
     ),
     "a form to be like that does not exist": (
-        lambda: register_form("morse", like="amber", bond=morse),
+        lambda: register_form("morse", like="charmm", bond=morse),
         FormError,
-        ("'amber'", "known are harmonic, ", "mm3"),
+        ("'charmm'", "known are amber, harmonic, ", "mm3"),
     ),
     "a kind of term that does not exist": (
         lambda: register_form("morse", stretch=morse),
@@ -93,9 +96,9 @@ FAULTS = {
 
 @refusals(FAULTS)
 def test_a_registration_is_refused_for(call, error, words):
-    before = dict(potentials._FORMS)
+    before = dict(kinds.FORMS)
     assert_refused(call, error, words)
-    assert before == potentials._FORMS
+    assert before == kinds.FORMS
 
 
 def test_a_second_registration_of_one_name_is_refused():

@@ -7,7 +7,7 @@ from refusals import TERMS, WATER, assert_refused, forcefield, refusals
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnusedParameterWarning
-from q2mm_accel.model.forcefield import BLOCKS
+from q2mm_accel.model.kinds import parameter_fields
 
 
 def system(**changes):
@@ -119,7 +119,7 @@ def test_a_force_field_is_refused_for(call, error, words):
     assert_refused(call, error, words)
 
 
-@pytest.mark.parametrize("field", [name for names in BLOCKS.values() for name in names])
+@pytest.mark.parametrize("field", list(parameter_fields()))
 def test_every_field_of_a_force_field_is_checked(field):
     assert_refused(lambda: forcefield(**{field: [np.inf]}), ParameterError, (f"{field}[0] is inf", "must be finite"))
 

@@ -10,7 +10,7 @@ from tolerances import CLOSED_FORM
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnmatchedTermWarning
 from q2mm_accel.model import topology as perception
-from q2mm_accel.model.forcefield import DEFAULT_BOUNDS
+from q2mm_accel.model.kinds import parameter_fields
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import START_ANGLE, START_BOND, UFF, perceive
 
@@ -211,9 +211,10 @@ def test_separate_fragments_interact_by_van_der_waals_terms_only():
 
 def test_all_van_der_waals_parameters_are_inside_the_default_bounds():
     assert len(UFF) == 29
+    radii, depths = (parameter_fields()[field] for field in ("vdw_radii", "vdw_epsilons"))
     for radius, depth in UFF.values():
-        assert DEFAULT_BOUNDS["vdw_radii"][0] < radius < DEFAULT_BOUNDS["vdw_radii"][1]
-        assert DEFAULT_BOUNDS["vdw_epsilons"][0] < depth < DEFAULT_BOUNDS["vdw_epsilons"][1]
+        assert radii.bounds[0] < radius < radii.bounds[1]
+        assert depths.bounds[0] < depth < depths.bounds[1]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from q2mm_accel import ForceField, FusedObjective, Reference, System, Tie
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import BoundsWarning, ParameterError, UnusedParameterWarning
-from q2mm_accel.kernel.parameters import expand
+from q2mm_accel.kernel.loss import expand
 from q2mm_accel.parameters.space import parameter_space
 
 CF, RF, CH, RH = "bond C-F k", "bond C-F r0", "bond C-H k", "bond C-H r0"

@@ -180,14 +180,14 @@ MISTYPED = {
         ("systems[1]", "a Molecule", "make a System of it"),
     ),
     "an unknown form": (
-        lambda: build(start=forcefield(form="amber")),
+        lambda: build(start=forcefield(form="charmm")),
         FormError,
-        ("'amber'", "known are harmonic, mm3"),
+        ("'charmm'", "known are amber, harmonic, mm3"),
     ),
     "a list for the form": (
         lambda: build(start=forcefield(form=["mm3"])),
         FormError,
-        ("['mm3']", "known are harmonic, mm3"),
+        ("['mm3']", "'harmonic' or 'mm3'"),
     ),
 }
 
