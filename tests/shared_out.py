@@ -1,6 +1,7 @@
 """A process that evaluates and fits the small molecules on several devices, and prints what it found as JSON.
 
-Run as `shared_out.py devices` with four virtual devices, or as `shared_out.py hosts PORT NUMBER` in two processes at once.
+Run as `shared_out.py devices` or `shared_out.py others` with four virtual devices, or in two processes at once as
+`shared_out.py hosts PORT NUMBER`, and `all` for more than losses and gradients.
 """
 
 import json
@@ -39,12 +40,15 @@ def build(name="small", **options):
     return FusedObjective(systems, forcefield, references, **options)
 
 
+def both(objective):
+    """Loss and gradient at the start."""
+    return {"fun": objective.fun(objective.x0), "jac": objective.jac(objective.x0).tolist()}
+
+
 def everything(objective):
     """What an objective gives at and near its start."""
     x = objective.x0
-    return {
-        "fun": objective.fun(x),
-        "jac": objective.jac(x).tolist(),
+    return both(objective) | {
         "residuals_jac": objective.residuals_jac(x).tolist(),
         "hessp": objective.hessp(x, np.cos(x)).tolist(),
         "fun_batch": objective.fun_batch(x * np.array([[1.0], [1.001], [0.999]])).tolist(),
@@ -62,10 +66,12 @@ def fits(objective):
 if __name__ == "__main__":
     if sys.argv[1] == "hosts":
         shared = build(mesh=jax.make_mesh((4,), ("molecules",)))
-        print(json.dumps(everything(shared) | fits(shared)))
-    else:
+        report = (everything if "all" in sys.argv else both)(shared) | fits(shared)
+    elif sys.argv[1] == "devices":
         one, four = build(), build(devices=4)
+        report = {"small": [everything(one), everything(four)], "fits": [fits(one), fits(four)]}
+    else:
         others = [build(devices=2, batch_size=2), build(mesh=jax.make_mesh((2, 2), ("molecules", "copies")))]
-        small = [everything(each) for each in (one, four, *others)]
         ch3f = [everything(build("ch3f", **options)) for options in ({}, {"devices": 4})]
-        print(json.dumps({"small": small, "ch3f": ch3f, "fits": [fits(one), fits(four)]}))
+        report = {"small": [everything(each) for each in others], "ch3f": ch3f}
+    print(json.dumps(report))

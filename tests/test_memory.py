@@ -35,7 +35,13 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+SHORT = ("small ones", "two sizes in turn", "float32 in turn", "eigenmatrices", "energies")
+"""Each size, number of turns, precision and kind of reference at least once."""
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in SHORT else pytest.param(case, marks=pytest.mark.exhaustive) for case in CASES]
+)
 def test_an_estimate_is_close_to_what_the_compiler_lays_out(case):
     lengths, options = CASES[case]
     objective = alkanes(lengths, **options)

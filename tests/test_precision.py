@@ -20,12 +20,10 @@ from q2mm_accel.runtime import PRECISIONS, exclusive_eigh
 # Rh-enamide has no term for some of its parameters
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
 
-FORMS = ("harmonic", "mm3")
 LOWER = PRECISIONS[1:]
 STEPS = (0.0, 0.1, 0.3, 1.0, 1.0)
 """Largest changes of parameters from the start, in units of typical ones."""
 
-each_form = pytest.mark.parametrize("form", FORMS)
 each_lower = pytest.mark.parametrize("precision", LOWER)
 
 loaded = cache(load_problem)
@@ -52,8 +50,17 @@ def spectra(problem, precision):
 exact_spectra = cache(lambda name, form: spectra(loaded(name, form), "float64"))
 
 
-@pytest.mark.parametrize("name", ["ch3f", "sn2_ts", pytest.param("rh-enamide", marks=pytest.mark.network)])
-@each_form
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("ch3f", "harmonic"),
+        pytest.param("ch3f", "mm3", marks=pytest.mark.exhaustive),
+        pytest.param("sn2_ts", "harmonic", marks=pytest.mark.exhaustive),
+        ("sn2_ts", "mm3"),
+        pytest.param("rh-enamide", "harmonic", marks=[pytest.mark.network, pytest.mark.exhaustive]),
+        pytest.param("rh-enamide", "mm3", marks=pytest.mark.network),
+    ],
+)
 @each_lower
 def test_frequencies_above_50_are_those_of_float64_to_a_hundredth(name, form, precision):
     expected, found = exact_spectra(name, form), spectra(loaded(name, form), precision)
@@ -69,7 +76,7 @@ def rh_enamide(form, precision):
 
 
 @pytest.mark.network
-@each_form
+@pytest.mark.parametrize("form", [pytest.param("harmonic", marks=pytest.mark.exhaustive), "mm3"])
 @each_lower
 def test_the_gradient_of_rh_enamide_is_that_of_float64_to_four_digits(form, precision):
     exact, objective = rh_enamide(form, "float64"), rh_enamide(form, precision)

@@ -32,11 +32,11 @@ layout.plan_buckets = lambda *_: [[1, 5, 6, 7], [0, 4], [2, 3]]
 problem = load_problem("small")
 objective = FusedObjective(problem.systems, problem.forcefield, problem.references, devices=DEVICES)
 assert len(objective.problem.stacks[0].buckets) == 3
-steps = 1e-4 * np.random.default_rng(0).standard_normal((10000, len(objective.x0)))
+steps = 1e-4 * np.random.default_rng(0).standard_normal((CALLS, len(objective.x0)))
 resident = []
 for number, step in enumerate(steps):
     objective.fun_and_jac(objective.x0 * (1.0 + step))
-    if number % 500 == 499 and sys.platform == "linux":
+    if number % (CALLS // 20) == CALLS // 20 - 1 and sys.platform == "linux":
         resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
 print("calls:", objective.kernel_runs)
 print("growth:", max(resident[1:], default=0) - resident[0] if resident else 0)
@@ -71,19 +71,26 @@ def run(code, limit, **environment):
     )
 
 
-@pytest.mark.parametrize("devices", [1, 2, 4])
-def test_ten_thousand_calls_over_three_buckets_and_vmapped_starts_do_not_hang_or_leak(devices):
+@pytest.mark.parametrize(
+    ("calls", "devices"), [(1000, 2), *(pytest.param(10_000, each, marks=pytest.mark.exhaustive) for each in (1, 2, 4))]
+)
+def test_thousands_of_calls_over_three_buckets_and_vmapped_starts_do_not_hang_or_leak(calls, devices):
     # https://github.com/jax-ml/jax/issues/15803 and the hang of two concurrent batched eigh: two threads, default BLAS
     environment = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-    finished = run(MANY_CALLS.replace("DEVICES", str(devices)), limit=500, **environment)
-    assert "calls: 10000" in finished.stdout and "fits: 16" in finished.stdout, finished.stderr[-3000:]
+    finished = run(many_calls(calls, devices), limit=500, **environment)
+    assert f"calls: {calls}" in finished.stdout and "fits: 16" in finished.stdout, finished.stderr[-3000:]
     assert int(finished.stdout.split("growth: ")[1].split()[0]) < tolerances.MEMORY_GROWTH
 
 
-def test_the_same_with_as_many_xla_threads_as_cores_does_not_hang():
-    finished = run(MANY_CALLS.replace("10000", "2000").replace("DEVICES", "None"), limit=300, NPROC="2")
-    assert "calls: 2000" in finished.stdout, finished.stderr[-3000:]
+def many_calls(calls, devices):
+    return MANY_CALLS.replace("CALLS", str(calls)).replace("DEVICES", str(devices))
+
+
+@pytest.mark.parametrize("calls", [300, pytest.param(2000, marks=pytest.mark.exhaustive)])
+def test_the_same_with_as_many_xla_threads_as_cores_does_not_hang(calls):
+    finished = run(many_calls(calls, None), limit=300, NPROC="2")
+    assert f"calls: {calls}" in finished.stdout, finished.stderr[-3000:]
 
 
 def test_several_python_threads_do_not_hang_and_get_the_same_values():

@@ -92,6 +92,8 @@ MEMORY_GROWTH = 5 * 2**20
 
 EIGEN_SINGLE = 3e-7
 """x largest eigenvalue, for refined eigenvalues of float32 matrices: two to three roundings of float32. Expected 3e-8."""
+SMALL_SINGLE = 2e-8
+"""x largest eigenvalue, for refined eigenvalues below a hundredth of it; float32's own are wrong by more. Expected 2e-9."""
 ORTHONORMAL_SINGLE = 1e-6
 """For the overlaps of refined eigenvectors: some roundings of float32. Expected 3e-8."""
 ORTHONORMAL_CROWDED = 0.1

@@ -8,7 +8,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.errors import SolverError
-from q2mm_accel.kernel.loss import residuals
 from q2mm_accel.memory import memory_explained
 from q2mm_accel.problem.arrays import Array, Problem
 from q2mm_accel.runtime import exclusive_eigh
@@ -242,7 +241,7 @@ def open_lanes(method: str, history_size: int, setting: Setting, starts: np.ndar
     points = space.inside(starts, *map(np.asarray, (setting.scale, setting.lower, setting.upper)))
     points = points.astype(setting.problem.references.value.dtype)
     # traced for its shape, not computed
-    n_residuals = jax.eval_shape(residuals, setting.problem, starts[0]).shape[0]
+    n_residuals = len(setting.problem.references.present) + len(setting.problem.priors.present)
     dtype_promotion, rank_promotion = _relaxed()
     with dtype_promotion, rank_promotion:
         # one lane, repeated: the solver's first state before any evaluation does not depend on the point

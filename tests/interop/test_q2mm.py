@@ -122,7 +122,14 @@ def points_near(x, count):
     return [x, *(x * (1.0 + noise))]
 
 
-@pytest.mark.parametrize(("molecule", "kind"), [*(("ch3f", kind) for kind in KINDS), ("ch3f", "all"), ("methanol", "all")])
+@pytest.mark.parametrize(
+    ("molecule", "kind"),
+    [
+        *(pytest.param("ch3f", kind, marks=pytest.mark.exhaustive) for kind in KINDS),
+        ("ch3f", "all"),
+        pytest.param("methanol", "all", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_small_molecule_has_the_loss_and_residuals_of_q2mm(molecule, kind, request):
     complete = request.getfixturevalue(molecule)
     theirs = complete if kind == "all" else only(complete, kind)

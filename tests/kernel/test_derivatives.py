@@ -103,9 +103,9 @@ def test_frequencies_have_the_derivatives_of_finite_differences():
 
 @cache
 def case():
-    """Two molecules with every kind of term, a bucket each, and the parameters in units of their typical scale."""
+    """Two molecules with every kind of term in a bucket, and the parameters in units of their typical scale."""
     systems, forcefield = systems_with_all_terms("mm3", ("h2o2", "water"), seed=7)
-    problem = problem_of(systems, forcefield, list(references_of_all_kinds(systems)), plan=[[0], [1]])
+    problem = problem_of(systems, forcefield, list(references_of_all_kinds(systems)), plan=[[0, 1]])
     scale = forcefield.typical_scale
     assert np.abs(spectra(problem, forcefield)).min() > tolerances.FREQUENCY_FLOOR, "a mode near the cusp of √λ"
     return problem, jnp.array(forcefield.parameters / scale), jnp.array(scale)

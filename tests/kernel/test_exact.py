@@ -145,7 +145,10 @@ def differentiable_places(forcefield):
 
 @pytest.mark.parametrize(
     ("kinds", "form"),
-    [*(((kind,), "mm3") for kind in KINDS_OF_REFERENCES), *((KINDS_OF_REFERENCES, form) for form in FORMS)],
+    [
+        *(pytest.param((kind,), "mm3", marks=pytest.mark.exhaustive) for kind in KINDS_OF_REFERENCES),
+        *((KINDS_OF_REFERENCES, form) for form in FORMS),
+    ],
     ids=[*KINDS_OF_REFERENCES, *(f"all-{form}" for form in FORMS)],
 )
 def test_loss_and_gradient_are_exact(kinds, form):

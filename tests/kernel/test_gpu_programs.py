@@ -41,8 +41,16 @@ def assert_fit_for_gpus(program):
     return products
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("precision", ["float32", "mixed"])
+SHORT = ("_value_and_gradient", "_jacobian")
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        *((name, "float32") for name in FUNCTIONS),
+        *(pytest.param(name, "mixed", marks=() if name in SHORT else pytest.mark.exhaustive) for name in FUNCTIONS),
+    ],
+)
 def test_everything_an_objective_computes_can_run_on_a_gpu(name, precision):
     objective = every_kind(precision)
     x = objective.x0
@@ -56,11 +64,14 @@ def test_the_pure_loss_inside_another_program_can_run_on_a_gpu(precision):
     assert_fit_for_gpus(lowered(jax.jit(jax.grad(jax.jit(objective.loss))), objective.x0))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [method if method != "projected-gradient" else pytest.param(method, marks=pytest.mark.exhaustive) for method in METHODS],
+)
 def test_every_native_method_can_run_on_a_gpu(method):
     objective = every_kind("float32")
     fits = _fits(objective.inputs, method, objective.x0, objective.bounds, Options(n_starts=3))
-    arguments = (None, method, fits.memory, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
+    arguments = (None, method, fits.history_size, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
     promotion, ranks = fit._relaxed()
     with promotion, ranks:
         assert assert_fit_for_gpus(lowered(fit._segment, *arguments))

@@ -41,7 +41,9 @@ def turns(objective):
     return [len(stack.read) for stack in objective.problem.stacks]
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(1, [5]), (3, [2]), (100, [1])])
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [pytest.param(1, [5], marks=pytest.mark.exhaustive), (3, [2]), (100, [1])]
+)
 def test_all_results_are_those_of_one_batch(batch_size, expected):
     whole, objective = objective_of(), objective_of(batch_size)
     assert turns(whole) == [1] and turns(objective) == expected
@@ -53,7 +55,7 @@ def test_all_results_are_those_of_one_batch(batch_size, expected):
     assert_regrouped(objective.fun_batch(vectors), whole.fun_batch(vectors), tolerances.BATCH)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_relative_energies_of_molecules_in_several_batches_share_one_constant(batch_size):
     objective = objective_of(batch_size)
     computed = objective.predictions(objective.x0)

@@ -78,12 +78,18 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=str)
+MANY = ("seven", "each its own, in reverse")
+"""Plans with as many programs' worth of buckets to compile."""
+
+
+@pytest.mark.parametrize(
+    "plan", [pytest.param(plan, marks=pytest.mark.exhaustive if plan in MANY else ()) for plan in PLANS]
+)
 def test_the_choice_of_buckets_changes_nothing(small, plan):
     assert_same(evaluate(small, plan=PLANS[plan]), evaluate(small))
 
 
-@pytest.mark.parametrize("extra", [0, 1, 9])
+@pytest.mark.parametrize("extra", [0, 1, pytest.param(9, marks=pytest.mark.exhaustive)])
 def test_the_amount_of_padding_changes_nothing(small, extra, monkeypatch):
     expected = evaluate(small)
     monkeypatch.setattr(layout, "quantised", lambda count: count + extra)

@@ -1,8 +1,8 @@
 """A process whose fits of CH3F are interrupted by Ctrl-C, or which is killed.
 
-Run as `interrupted_fits.py native FOLDER` or `interrupted_fits.py scipy FOLDER` for signals at random times; it prints what
-happened as JSON. Run as `interrupted_fits.py fit-native FILE` or `interrupted_fits.py fit-scipy FILE` for a fit without end
-that writes a checkpoint after every step and reports every step.
+Run as `interrupted_fits.py native FOLDER COUNT` or `interrupted_fits.py scipy FOLDER COUNT` for that many signals at random
+times; it prints what happened as JSON. Run as `interrupted_fits.py fit-native FILE` or `interrupted_fits.py fit-scipy FILE`
+for a fit without end that writes a checkpoint after every step and reports every step.
 """
 
 import json
@@ -21,7 +21,6 @@ from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.io.checkpoint import load_checkpoint
 from q2mm_accel.solvers import fits as fit
 
-N_SIGNALS = 20
 ENDLESS = dict(method="projected-gradient", tol=0.0, gtol=0.0, maxiter=10**9)
 STEPWISE = dict(method="lbfgsb", callback_every=1, checkpoint_every=0)
 
@@ -88,11 +87,11 @@ def during_compilation(objective, path):
     return outcome | {"once": result.status.name, "steps": result.nit}
 
 
-def at_random_times(new, folder):
+def at_random_times(new, folder, n_signals):
     """Ctrl-C pressed at random times of native fits, each then resumed."""
     options = STEPWISE | {"checkpoint": folder / "whole"}
     duration, whole = seconds(lambda: new().solve_native(**options))
-    for number, delay in enumerate(np.random.default_rng(6).uniform(0.0, duration, N_SIGNALS)):
+    for number, delay in enumerate(np.random.default_rng(6).uniform(0.0, duration, n_signals)):
         objective, path, seen = new(), folder / str(number), []
         options = STEPWISE | {"checkpoint": path, "callback": lambda x, seen=seen: seen.append(x)}
         result = pressed(delay, lambda objective=objective, options=options: objective.solve_native(**options))
@@ -153,11 +152,11 @@ def in_a_thread(objective):
     return same(results[0], objective.solve_native(**STEPWISE))
 
 
-def native(folder):
+def native(folder, n_signals):
     new = build()
     new().fun(new().x0)
     report = {"compilation": during_compilation(new(), folder / "compilation")}
-    report["random"] = list(at_random_times(new, folder))
+    report["random"] = list(at_random_times(new, folder, n_signals))
     report["twice"] = twice_in_a_callback(new(), folder / "twice")
     return report | {"other handler": other_handler(new()), "thread": in_a_thread(new())}
 
@@ -178,13 +177,13 @@ class Recorder:
         return self(x), self.objective.jac(x)
 
 
-def scipy(folder):
+def scipy(folder, n_signals):
     """Ctrl-C pressed at random times of SciPy's fits."""
     new, generator = build(), np.random.default_rng(7)
     new().fun(new().x0)
     methods = ("L-BFGS-B", "TNC", "trust-constr", "Nelder-Mead", "SLSQP")
     durations = {method: seconds(lambda method=method: minimized(Recorder(new()), method))[0] for method in methods}
-    return [interrupted(new, methods[number % 5], durations, generator) for number in range(N_SIGNALS)]
+    return [interrupted(new, methods[number % 5], durations, generator) for number in range(n_signals)]
 
 
 def minimized(loss, method):
@@ -237,4 +236,4 @@ def fit_scipy(path):
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell start without it
     task = {"native": native, "scipy": scipy, "fit-native": fit_native, "fit-scipy": fit_scipy}[sys.argv[1]]
-    print(json.dumps(task(Path(sys.argv[2]))))
+    print(json.dumps(task(Path(sys.argv[2]), *map(int, sys.argv[3:]))))

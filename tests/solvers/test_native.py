@@ -111,7 +111,13 @@ def test_a_start_at_the_minimum_is_converged_at_once(method):
     np.testing.assert_allclose(result.x, minimum().x, rtol=tolerances.CLOSED_FORM)
 
 
-@each_method
+@pytest.mark.parametrize(
+    "method",
+    [
+        method if method in ("lbfgsb", "levenberg-marquardt") else pytest.param(method, marks=pytest.mark.exhaustive)
+        for method in METHODS
+    ],
+)
 def test_a_single_parameter_is_fitted(method):
     problem = load_problem("ch3f", "harmonic")
     data = ReferenceData()

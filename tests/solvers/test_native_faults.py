@@ -182,7 +182,8 @@ def test_a_direction_uphill_is_no_convergence():
 
 LIMIT = 560.0
 NAME = "bond H-O k"
-TWO_METHODS = pytest.mark.parametrize("method", ["lbfgsb", "levenberg-marquardt"])
+TWO = ("lbfgsb", "levenberg-marquardt")
+TWO_METHODS = pytest.mark.parametrize("method", TWO)
 
 
 def walled_bond(deviation, force_constant, equilibrium):
@@ -205,7 +206,9 @@ def without_wall(objective):
     return Bounds(objective.bounds.lb, changed(objective.bounds.ub, [objective.labels.index(NAME)], 2.0 * LIMIT))
 
 
-@each_method
+@pytest.mark.parametrize(
+    "method", [method if method in TWO else pytest.param(method, marks=pytest.mark.exhaustive) for method in METHODS]
+)
 def test_a_start_that_is_not_finite_is_an_error_that_names_molecule_and_parameter(walled, method):
     start = changed(walled.x0, [walled.labels.index(NAME)], 600.0)
     words = ("the loss is not finite", "molecules water (first", f"{NAME} = 600")

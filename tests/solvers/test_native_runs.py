@@ -34,8 +34,18 @@ def path(tmp_path):
     return tmp_path / "fit.checkpoint"
 
 
-@every_method
-@one_or_many
+SHORT = ("lbfgsb", FAST)
+shorter = pytest.mark.parametrize(
+    ("method", "n_starts"),
+    [
+        pytest.param(method, n_starts, marks=() if n_starts == 1 or method in SHORT else pytest.mark.exhaustive)
+        for method in METHODS
+        for n_starts in (1, 5)
+    ],
+)
+
+
+@shorter
 def test_the_length_of_segments_changes_nothing(objective, method, n_starts):
     options = dict(method=method, n_starts=n_starts, maxiter=60)
     whole = objective.solve_native(callback_every=64, **options)
@@ -195,8 +205,7 @@ def test_an_exception_puts_the_progress_away(objective, screen):
     objective.solve_native(FAST, progress=True, maxiter=2)
 
 
-@every_method
-@one_or_many
+@shorter
 def test_two_halves_are_the_whole(objective, path, method, n_starts):
     options = dict(method=method, n_starts=n_starts)
     whole = objective.solve_native(maxiter=14, **options)

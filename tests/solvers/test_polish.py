@@ -36,7 +36,10 @@ def unpolished(method, precision="float32", n_starts=1):
     return ch3f().solve_native(method, precision=precision, n_starts=n_starts, **TIGHT)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [method if method != "projected-gradient" else pytest.param(method, marks=pytest.mark.exhaustive) for method in METHODS],
+)
 def test_a_fit_in_float32_ends_near_the_minimum_and_says_so(method):
     result = unpolished(method)
     assert result.status == Status.CONVERGED and result.x.dtype == np.float64
