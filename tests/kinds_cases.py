@@ -1,5 +1,7 @@
 """Molecules in which every kind of term of the package occurs, with parameters away from every equilibrium."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import combinations
 
@@ -13,6 +15,18 @@ from q2mm_accel.model.topology import neighbours
 
 CHARGES = {"C": 0.0, "O": -0.6, "H": 0.35}
 """By element [e]; a charge of 0 is one that still has derivatives."""
+
+
+@contextmanager
+def forgotten_after() -> Iterator[None]:
+    """Kinds and forms that are registered meanwhile are forgotten at the end."""
+    before = [(registry, dict(registry)) for registry in (KINDS, FORMS)]
+    try:
+        yield
+    finally:
+        for registry, content in before:
+            registry.clear()
+            registry.update(content)
 
 
 def damped_form() -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tolerances
 from helpers import evaluate_all
-from kinds_cases import damped_form
+from kinds_cases import damped_form, forgotten_after
 from oracles import exact
 from oracles.draws import chain
 
@@ -22,6 +22,14 @@ from q2mm_accel.model.kinds import KINDS, constant_fields
 
 # angles without energy, to be read by couplings, may be straight
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.LinearAngleWarning")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registry():
+    """The damped form is forgotten afterwards."""
+    with forgotten_after():
+        yield
+
 
 COUNT = 12
 """Draws of each kind."""

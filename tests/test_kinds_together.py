@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tolerances
 from helpers import poisoned, problem_of
-from kinds_cases import damped_form, everything
+from kinds_cases import damped_form, everything, forgotten_after
 from oracles import exact
 from oracles.cases import references_of_all_kinds
 
@@ -28,6 +28,13 @@ QUICK = {"xla_backend_optimization_level": 0}
 
 structured = jax.jit(residuals_and_jacobian, compiler_options=QUICK)
 residuals = jax.jit(kernel.residuals, compiler_options=QUICK)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registry():
+    """The damped form is forgotten afterwards."""
+    with forgotten_after():
+        yield
 
 
 def run(problem, vector):
