@@ -66,7 +66,6 @@ WRONG = {
 
 NUMBER = {"a number", "a fraction"}
 COUNT = {"a number"}
-NUMBERS = {"None", *NUMBER}
 TRUTH = {"a truth value"}
 OPTIONAL = {"None"}
 TEXT = {"text"}
