@@ -67,7 +67,6 @@ WRONG = {
 
 NUMBER = {"a number", "a fraction"}
 COUNT = {"a number"}
-NUMBERS = {"None", *NUMBER}
 TRUTH = {"a truth value"}
 OPTIONAL = {"None"}
 TEXT = {"text"}
