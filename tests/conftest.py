@@ -22,3 +22,29 @@ import jax  # noqa: E402
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+LONGEST = (
+    "test_examples.py",
+    "test_devices.py",
+    "test_runtime.py",
+    "test_q2mm.py",
+    "test_derivatives.py",
+    "test_jacobian.py",
+    "test_batches.py",
+    "test_precision.py",
+    "test_native_starts.py",
+    "test_native.py",
+    "test_polish.py",
+    "test_invariances_of_sets.py",
+    "test_benchmark.py",
+    "test_exact.py",
+    "test_native_faults.py",
+    "test_native_runs.py",
+)
+"""Files that take longest. Each goes to one worker, whole, and first: else the last one would keep a single worker busy."""
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, the others in their order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))

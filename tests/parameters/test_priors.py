@@ -66,12 +66,16 @@ def test_the_gradient_agrees_with_finite_differences(known, x):
 def test_their_residuals_follow_those_of_the_references(plain, known, x):
     residuals, (k, r0, angle_k, theta0) = known.residuals(x), x * SCALE
     assert known.fun(x) == pytest.approx(np.sum(residuals**2), rel=tolerances.REGROUP)
-    np.testing.assert_array_equal(residuals[:46], plain.residuals(x))
+    expected = plain.residuals(x)
+    np.testing.assert_allclose(residuals[:46], expected, rtol=0.0, atol=tolerances.REGROUP_GRADIENT * np.abs(expected).max())
     expected = [(500.0 - k) / 20.0, (90.0 - angle_k) / 7.0, (90.0 - theta0) / 7.0, (480.0 - k) / 50.0, (0.97 - r0) / 0.05]
     np.testing.assert_allclose(residuals[46:], expected, rtol=1e-13, atol=1e-14)
     assert known.residual_labels[:46] == known.reference_labels == plain.residual_labels
     assert known.residual_labels[46:] == tuple(f"prior: {LABELS[i]}" for i in (0, 2, 3, 0, 1))
-    np.testing.assert_array_equal(known.predictions(x), plain.predictions(x))
+    expected = plain.predictions(x)
+    np.testing.assert_allclose(
+        known.predictions(x), expected, rtol=0.0, atol=tolerances.REGROUP_GRADIENT * np.abs(expected).max()
+    )
 
 
 def test_regularization_is_the_squared_distance_of_all_parameters_in_their_units(plain, x):
@@ -79,7 +83,7 @@ def test_regularization_is_the_squared_distance_of_all_parameters_in_their_units
     expected = plain.fun(x) + 0.3 * np.sum((x - np.array(START) / SCALE) ** 2)
     assert regularized.fun(x) == pytest.approx(expected, rel=tolerances.REGROUP)
     assert regularized.fun(x) == pytest.approx(np.sum(regularized.residuals(x) ** 2), rel=tolerances.REGROUP)
-    assert regularized.fun(regularized.x0) == plain.fun(plain.x0)
+    assert regularized.fun(regularized.x0) == pytest.approx(plain.fun(plain.x0), rel=tolerances.REGROUP)
 
 
 def test_tied_and_frozen_parameters_count_in_priors_and_regularization(plain):
