@@ -162,6 +162,7 @@ AT_THE_TOP = {
         {
             "systems": set(),
             "forcefield": set(),
+            "references": set(),
             "x0": OPTIONAL,
             "bounds": OPTIONAL,
             "parameter_scale": OPTIONAL,
@@ -177,7 +178,6 @@ AT_THE_TOP = {
             "devices": OPTIONAL,
             "mesh": OPTIONAL,
         },
-        skipped=("references",),
     ),
     "Molecule": Case(
         Molecule,
