@@ -1,23 +1,25 @@
 """Every kind of term beyond the first five against 150-digit arithmetic, one term in each molecule.
 
 Covered: dihedrals with an equilibrium on the other side of 180 degrees; couplings that read the equilibria of bonds and
-angles; charges of either sign and 0; pairs with factors and given values; the forms' rules for radii; damped torsions and
-MM3's stretch-bend where they fade out, where they are gone, and where they are whole. Derivatives by parameters are in
-test_kinds_together.py.
+angles; charges of either sign; pairs with factors and given values; the forms' rules for radii; damped torsions and
+MM3's stretch-bend where they fade out, where they are gone, and where they are whole; factors in one of two buckets.
+Derivatives by parameters, and charges of 0, are in test_kinds_together.py.
 """
 
 from collections import defaultdict
 from functools import cache
 
+import jax
 import numpy as np
 import pytest
 import tolerances
-from helpers import evaluate_all
+from helpers import evaluate_all, problem_of
 from kinds_cases import damped_form, forgotten_after
 from oracles import exact
 from oracles.draws import chain
 
 from q2mm_accel import ForceField, Molecule, System
+from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.model.kinds import KINDS, constant_fields
 
 # angles without energy, to be read by couplings, may be straight
@@ -251,6 +253,20 @@ def test_the_product_of_charges_makes_the_sign_and_all_kinds_of_the_package_are_
     assert all(len(forcefield.arrays[field]) for field in constant_fields())
 
 
+def test_factors_may_occur_in_one_bucket_and_not_in_another():
+    points = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0], [0.0, 1.5, 4.0]])
+    terms = {"coulomb_pairs": [(0, 1)], "coulomb_factors": [0.25]}, {"coulomb_pairs": [(0, 1), (1, 2), (0, 2)]}
+    systems = [
+        System(Molecule("H" * n, points[:n], check=False), coulomb_types=[0] * n, **each)
+        for n, each in zip((2, 3), terms, strict=True)
+    ]
+    problem = problem_of(systems, ForceField(form="amber", coulomb_charges=[-0.5]), plan=[[0], [1]])
+    found = np.asarray(jax.jit(kernel.predictions)(problem, np.array([-0.5])))[:2]
+    distances = [np.linalg.norm(points[i] - points[j]) for i, j in systems[1].coulomb_pairs]
+    expected = [332.06 * 0.25 * 0.25 / 2.0, sum(332.06 * 0.25 / distance for distance in distances)]
+    np.testing.assert_allclose(found, expected, rtol=tolerances.CLOSED_FORM)
+
+
 def test_a_stretch_bend_through_an_almost_straight_angle_couples_nothing():
     """Its energy has a kink at 180 degrees, where the bend has no direction: rounding must not choose one."""
     results = []
@@ -270,7 +286,6 @@ def test_a_stretch_bend_through_an_almost_straight_angle_couples_nothing():
         stretch_bend_force_constants=[40.0],
     )
     straight, *bent = evaluate_all(results, forcefield)
-    for each in bent:
-        scale = 40.0
-        assert np.abs(each.hessian - straight.hessian).max() <= 1e-4 * scale
-        assert np.abs(each.gradient - straight.gradient).max() <= 1e-4 * scale
+    for each in bent:  # by no more than the supplement, in kcal/mol and Å
+        assert np.abs(each.hessian - straight.hessian).max() <= 1e-4 * 40.0
+        assert np.abs(each.gradient - straight.gradient).max() <= 1e-4 * 40.0

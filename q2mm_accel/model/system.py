@@ -117,10 +117,11 @@ class System:
         object.__setattr__(self, "arrays", self._converted({**(arrays or {}), **fields}))
         self._check_background()
         given = {name.rpartition("_")[0] for name in self.arrays}
-        for name in given & term_kinds().keys():
-            self._check_terms(name, term_kinds()[name])
-        for name in given & pair_kinds().keys():
-            self._check_pairs(name)
+        for name, kind in KINDS.items():
+            if name in given and isinstance(kind, Kind):
+                self._check_terms(name, kind)
+            elif name in given:
+                self._check_pairs(name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
