@@ -203,9 +203,11 @@ def test_a_pickled_objective_is_the_same_and_is_refused_where_the_kind_is_not_kn
 
 def test_frozen_terms_of_these_kinds_are_a_constant():
     system, forcefield, objective = case()
-    active = ["angle_force_constants", "repulsion_strengths"]
+    active = ["angle_force_constants", "repulsion 1 A"]  # that of the oxygen atoms
     frozen = FusedObjective([system], forcefield, objective.references, active=active, parameter_scale="typical")
     assert set(frozen.problem.stacks[0].terms) == {"angle"}
+    (bucket,) = frozen.problem.stacks[0].buckets
+    assert np.argwhere(np.triu(bucket.pairs["repulsion"].present[0, 0])).tolist() == [[0, 3], [1, 2]]
     assert frozen.fun(frozen.x0) == pytest.approx(objective.fun(objective.x0), rel=tolerances.REGROUP)
     columns = [objective.labels.index(label) for label in frozen.labels]
     gradient = objective.jac(objective.x0)

@@ -43,7 +43,7 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
     arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
-    begun = [kind.fields for kind in KINDS.values() if any(field in arrays for field in kind.fields)]
+    begun = [kind.all_fields for kind in KINDS.values() if any(field in arrays for field in kind.all_fields)]
     missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")

@@ -33,6 +33,15 @@ class ForceField:
         vdw_radii [Å], half the distance of the minimum between two like atoms; vdw_epsilons [kcal/mol].
         urey_bradley_force_constants [kcal/mol/Å²], urey_bradley_lengths [Å].
 
+    And further ones:
+
+        harmonic_dihedral, harmonic_improper: E = k (φ - φ0)², the deviation within ±180 degrees, with _force_constants
+            [kcal/mol/rad²] and _values [degrees]. improper: as torsion, with periodicity 2 and phase 180 degrees by default.
+        stretch_stretch, stretch_bend, bend_bend: E = k times the product of deviations of bonds and angles from their own
+            equilibria, of both bonds added in stretch_bend; with _force_constants [kcal/mol by Å², Å rad and rad²].
+        coulomb_charges [e]: E = 332.06 q q' / r. special_vdw_radii [Å] and special_vdw_epsilons: those of chosen pairs, as
+            the form would combine them.
+
     Attributes:
         form: name of the functional form, "harmonic", "mm3", "amber" or one that was registered.
         labels: one name per parameter, in the order of `parameters`; made from the types' numbers by default.
@@ -190,7 +199,7 @@ def _complete(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     result = {}
     for kind in KINDS.values():
         constants = kind.constants if isinstance(kind, Kind) else ()
-        fields = [*kind.fields, *(constant.field for constant in constants)]
+        fields = kind.all_fields
         if not any(len(arrays.get(field, _NONE)) for field in fields):
             continue
         count = len(arrays.get(fields[0], _NONE))

@@ -123,6 +123,11 @@ class Kind:
         """Fields of the force field that hold its adjustable parameters."""
         return tuple(parameter.field for parameter in self.parameters)
 
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        """These, and then those of its constants."""
+        return (*self.fields, *(constant.field for constant in self.constants))
+
     def same_term(self, atoms: list[int]) -> tuple[int, ...]:
         """The atoms of a term in the one of its equivalent orders that comes first."""
         other = atoms[::-1] if self.equivalent is None else [atoms[place] for place in self.equivalent]
@@ -154,6 +159,11 @@ class PairKind:
     def fields(self) -> tuple[str, ...]:
         """Fields of the force field that hold its adjustable parameters."""
         return tuple(parameter.field for parameter in self.parameters)
+
+    @property
+    def all_fields(self) -> tuple[str, ...]:
+        """The same: there are no constants."""
+        return self.fields
 
 
 @dataclass(frozen=True)
@@ -372,10 +382,8 @@ def add_kind(kind: Kind | PairKind) -> None:
 
 def _check_fields(kind: Kind | PairKind) -> None:
     taken = {*parameter_fields(), *constant_fields()}
-    constants = kind.constants if isinstance(kind, Kind) else ()
-    fields = [entry.field for entry in (*kind.parameters, *constants)]
-    for name in fields:
-        if name in taken or not name.isidentifier() or fields.count(name) > 1:
+    for name in kind.all_fields:
+        if name in taken or not name.isidentifier() or kind.all_fields.count(name) > 1:
             raise FormError(f"the kind {kind.name!r}: the field {name!r} is taken or no identifier. Choose another name.")
     if not kind.parameters:
         raise FormError(f"the kind {kind.name!r} has no parameters; a kind needs at least one.")

@@ -54,6 +54,7 @@ UNREADABLE = {
     "a list": (lambda path: b"[1, 2]", ("is not a force field of q2mm_accel", "format must be")),
     "another format": (spoiled(format="q2mm_accel force field 9"), ("is not a force field", "q2mm_accel force field 1")),
     "a missing field": (spoiled(angle_values=None, labels=None), ("lacks angle_values, labels",)),
+    "missing periodicities": (spoiled(torsion_periodicities=None), ("lacks torsion_periodicities",)),
     "lists of unequal length": (spoiled(bond_lengths=[1.0]), ("bond_lengths has 1", "each type needs one of both")),
     "NaN": (spoiled(bond_lengths=[1.0, float("nan"), 1.0]), ("bond_lengths[1] is nan",)),
     "text for a number": (spoiled(bond_lengths=[1.0, "long", 1.0]), ("bond_lengths", "long")),
