@@ -73,7 +73,7 @@ class FitInputs:
         Raises:
             PrecisionError: a reference needs more.
         """
-        check_resolution(self.references, self.systems, precision)
+        check_resolution(self.references, self.moving, precision)
         return in_precision(self._built(n_shares(self.mesh), self.batch_size), precision)
 
     def arrays(self, precision: str) -> Problem:
@@ -106,15 +106,16 @@ class FitInputs:
         devices do not count: a fit may go on with others.
         """
         forcefield = self.space.forcefield
-        arrays: list[np.ndarray] = [forcefield.parameters]
-        words = [forcefield.form, self.loss]
+        arrays: list[np.ndarray] = [forcefield.arrays[name] for name in sorted(forcefield.arrays)]
+        words = [forcefield.form, self.loss, *sorted(forcefield.arrays)]
         for system in self.systems:
             molecule = system.molecule
             hessian = np.zeros((0, 0)) if molecule.hessian is None else molecule.hessian
             arrays += [molecule.coordinates, molecule.masses, hessian]
-            for described in (forcefield.arrays, system.arrays):
-                words += sorted(described)
-                arrays += [described[name] for name in sorted(described)]
+            words += [*system.kinds, *system.pair_kinds]
+            for name, kind in system.kinds.items():
+                arrays += [*system.terms(name), *(system.linked_types(name, read) for read in kind.reads)]
+            arrays += [array for name in system.pair_kinds for array in system.pairs(name)]
             if system.background is not None:
                 arrays += [np.array(system.background.energy), system.background.gradient, system.background.hessian]
         references = self.references

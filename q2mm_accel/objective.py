@@ -34,7 +34,7 @@ from q2mm_accel.parameters.priors import Prior, prior_rows
 from q2mm_accel.parameters.selection import selected
 from q2mm_accel.parameters.space import ParameterSpace, parameter_space
 from q2mm_accel.parameters.ties import Tie
-from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.arrays import Batch, Problem
 from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
 from q2mm_accel.problem.frozen import settled
@@ -54,6 +54,12 @@ _jacobian = jax.jit(jacobian)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
 _mechanics = jax.jit(whole_mechanics)
+
+
+def _computed_once(problem: Problem, batch: Batch, parameters: np.ndarray):
+    """Energies, gradients and Hessians of a batch of a problem that is only computed once."""
+    with memory_explained(problem, "computing what is frozen"):
+        return _mechanics(batch, parameters)
 
 
 class Best(NamedTuple):
@@ -165,7 +171,7 @@ class FusedObjective:
         start, limits = start_and_bounds(space, x0, bounds)
         inputs = FitInputs(
             systems=chosen,
-            moving=settled(chosen, space, batch_size, _mechanics),
+            moving=settled(chosen, space, batch_size, _computed_once),
             references=compared,
             weights=balanced_weights(compared, balance),
             space=space,
@@ -190,8 +196,9 @@ class FusedObjective:
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()  # loss and gradient by bytes of x
 
     def __reduce__(self) -> tuple:
-        """Pickle the inputs only; a copy runs on one device, and starts without evaluations."""
-        return _opened, (type(self), replace(self.inputs, mesh=None))
+        """Pickle the inputs, and what a subclass has added; a copy runs on one device, and starts without evaluations."""
+        added = {name: value for name, value in vars(self).items() if name not in _OWN}
+        return _opened, (type(self), replace(self.inputs, mesh=None)), added
 
     @classmethod
     def from_q2mm(
@@ -592,7 +599,12 @@ class FusedObjective:
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 
 
+_OWN = ("inputs", "x0", "bounds", "best", "kernel_runs", "_points")
+"""What `_open` makes."""
+
+
 def _opened(kind: type[FusedObjective], inputs: FitInputs) -> FusedObjective:
+    require(inputs.precision)
     objective = kind.__new__(kind)
     objective._open(inputs)
     return objective

@@ -4,10 +4,10 @@ import csv
 import json
 import os
 
-from q2mm_accel.errors import OutputError, ParameterError
+from q2mm_accel.errors import FormError, OutputError, ParameterError
 from q2mm_accel.io.atomic import checked_path
 from q2mm_accel.model.arguments import instance
-from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.forcefield import ForceField, in_order
 from q2mm_accel.model.kinds import KINDS
 
 _FORMAT = "q2mm_accel force field 1"
@@ -45,11 +45,14 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
     arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
     begun = [kind.all_fields for kind in KINDS.values() if any(field in arrays for field in kind.all_fields)]
     missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]
+    unknown = [name for name in arrays if name in ("arrays", "self")]
     if missing:
         raise ParameterError(f"{path} lacks {', '.join(missing)}.")
+    if unknown:
+        raise ParameterError(f"{path}: a force field has no field {', '.join(unknown)}.")
     try:
-        return ForceField(**arrays)
-    except ParameterError as error:
+        return in_order(ForceField, arrays.pop("form"), arrays.pop("labels"), arrays)
+    except (ParameterError, FormError) as error:
         raise ParameterError(f"{path}: {error}") from error
 
 

@@ -137,7 +137,8 @@ def _nodes(value, place: int, angles: list[int]):
 def term_parameters(terms: Terms, vector):
     """The parameters of each term, (P, T), from all parameters of the force field; 1 where padded."""
     places = jnp.where(terms.present[:, None], terms.parameters, 0)
-    return jnp.stack([vector[places[:, column]] for column in range(places.shape[1])])
+    # an energy that overflowed for padded terms would spoil gradients, though it is masked afterwards: 0 · inf
+    return jnp.stack([jnp.where(terms.present, vector[places[:, column]], 1.0) for column in range(places.shape[1])])
 
 
 def _all_terms(batch: Batch, vector) -> dict[str, Coefficients]:

@@ -9,7 +9,7 @@ angle. Energies are in kcal/mol, lengths in Å, angles in radians, charges in e.
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 
@@ -197,6 +197,7 @@ FORMS["mm3"] = Form(
         "special_vdw": mm3_vdw,
     },
     _GEOMETRIC | {"vdw_radii": total},
+    faded=frozenset({"stretch_bend"}),
 )
 FORMS["amber"] = Form(_COMMON, _GEOMETRIC | {"vdw_radii": arithmetic_mean}, one_four={"vdw": 0.5, "coulomb": 1.0 / 1.2})
 
@@ -241,6 +242,7 @@ def register_form(name: str, like: str = "harmonic", *, damped_torsions: bool | 
         {**old.combinations, **{combined[key]: each for key, each in potentials.items() if key in combined}},
         coordinates,
         old.one_four,
+        old.faded - set(potentials),
     )
 
 
@@ -278,11 +280,10 @@ def register_kind(kind: Kind | PairKind, energy: Callable, **combinations: Calla
             f"and {sorted(combinations)}."
         )
     reserved = {*dir(ForceField), *ForceField.__dataclass_fields__, *inspect.signature(register_form).parameters}
-    for name in (kind.name, *kind.fields):
+    for name in (kind.name, *kind.all_fields):
         if name in reserved:
             raise FormError(f"the kind {kind.name!r}: {name!r} is a name of the package's own. Choose another name.")
     add_kind(kind)
     for name, form in list(FORMS.items()):
-        FORMS[name] = Form(
-            {**form.energies, kind.name: energy}, {**form.combinations, **combinations}, form.coordinates, form.one_four
-        )
+        energies, combined = {**form.energies, kind.name: energy}, {**form.combinations, **combinations}
+        FORMS[name] = replace(form, energies=energies, combinations=combined)

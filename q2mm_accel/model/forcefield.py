@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -14,6 +16,7 @@ from q2mm_accel.model.arguments import bounds_between, real_array
 from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
 _Value = TypeVar("_Value")
+_Made = TypeVar("_Made")
 
 _NONE = np.zeros(0)
 _NONE.flags.writeable = False
@@ -32,6 +35,17 @@ class ForceField:
             adjustable, 1 by default), and torsion_phases [degrees], γ (not adjustable, 0 by default).
         vdw_radii [Å], half the distance of the minimum between two like atoms; vdw_epsilons [kcal/mol].
         urey_bradley_force_constants [kcal/mol/Å²], urey_bradley_lengths [Å].
+
+    And further ones; k in kcal/mol and Å or radians, values of angles in degrees:
+
+        harmonic_dihedral_force_constants, harmonic_dihedral_values: E = k (φ - φ0)², the deviation within ±180 degrees; so
+            too harmonic_improper_force_constants, harmonic_improper_values.
+        improper_force_constants, improper_periodicities (2 by default), improper_phases (180): as torsions.
+        stretch_stretch_force_constants, stretch_bend_force_constants, bend_bend_force_constants: E = k d1 d2, or
+            k (d1 + d2) dθ, deviations from the equilibria of the bonds and angles of the same atoms.
+        coulomb_charges [e]: E = 332.06 q_i q_j / r.
+        special_vdw_radii [Å], special_vdw_epsilons [kcal/mol]: of pairs instead of combined ones; in the form mm3 the radius
+            is the distance of the minimum, in others half of it.
 
     And further ones:
 
@@ -67,16 +81,23 @@ class ForceField:
         """Convert to read-only float64 arrays and check them."""
         if not isinstance(form, str):
             raise FormError(f"form is {form!r}; give the name of a functional form, such as 'harmonic' or 'mm3'.")
+        if not isinstance({} if arrays is None else arrays, Mapping):
+            raise ParameterError(f"arrays is {arrays!r:.60}; it must map fields to arrays.")
         defaults = constant_fields()
         given = {**(arrays or {}), **fields}
         given = {name: values for name, values in given.items() if values is not None or name not in defaults}
         object.__setattr__(self, "form", form)
-        object.__setattr__(self, "arrays", _complete({name: _field(name, values) for name, values in given.items()}))
+        checked = _complete({name: _field(name, values) for name, values in given.items()})
+        object.__setattr__(self, "arrays", MappingProxyType(checked))
         object.__setattr__(self, "labels", self._labels(labels))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __reduce__(self) -> tuple:
         """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
-        self.__init__(**state)
+        return partial(in_order, type(self), self.form), (self.labels, dict(self.arrays))
+
+    def __dir__(self) -> list[str]:
+        """With the fields of all kinds."""
+        return [*super().__dir__(), *parameter_fields(), *constant_fields()]
 
     def __getattr__(self, name: str) -> np.ndarray:
         """The array of a field, shape (n_types,)."""
@@ -124,7 +145,7 @@ class ForceField:
             if name == kind:
                 return np.arange(start, start + size).reshape(-1, len(declared.parameters))
             start += size
-        raise KeyError(kind)
+        raise AssertionError(kind)
 
     @property
     def parameters(self) -> np.ndarray:
@@ -181,6 +202,23 @@ class ForceField:
     def each(self, what: Callable[[Parameter], _Value]) -> list[_Value]:
         """Something of the declaration of every parameter, in the order of `parameters`."""
         return [what(parameter) for _, _, parameter in self._entries()]
+
+
+def in_order(made: Callable[..., _Made], form: str, labels: Sequence[str], arrays: Mapping[str, ArrayLike]) -> _Made:
+    """A force field from arrays that were stored kind after kind, in the order of its labels.
+
+    Raises:
+        ParameterError: kinds of the user's own are registered in another order here, which would exchange parameters.
+    """
+    kind_of = {field: name for name, kind in KINDS.items() for field in kind.all_fields}
+    stored = list(dict.fromkeys(kind_of[field] for field in arrays if field in kind_of))
+    expected = [name for name in KINDS if name in stored]
+    if stored != expected:
+        raise ParameterError(
+            f"these parameters were stored in the order of the kinds {', '.join(stored)}, but here it is "
+            f"{', '.join(expected)}. Register your kinds in the same order."
+        )
+    return made(form=form, labels=labels, arrays=arrays)
 
 
 def _field(name: str, values: ArrayLike | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from q2mm_accel.errors import FormError
-from q2mm_accel.model.arguments import as_tuple
+from q2mm_accel.model.arguments import as_tuple, real_array
 
 Sign = Literal["any", "positive", "not negative"]
 Measure = Literal["distance", "angle", "dihedral"]
@@ -101,6 +101,7 @@ class Kind:
         reads: parameters of other kinds.
         constants: fixed, of each type.
         equivalent: the order of the atoms in which they are the same term; reversed by default.
+        instead_of: the kind of pairs that a pair of this kind must not stand in too.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Kind:
     reads: tuple[Read, ...] = ()
     constants: tuple[Constant, ...] = ()
     equivalent: tuple[int, ...] | None = None
+    instead_of: str | None = None
 
     def __post_init__(self) -> None:
         """Make tuples of what may be lists or single entries."""
@@ -176,12 +178,14 @@ class Form:
         combinations: field of a pair kind's parameter -> (first, second) -> that of the pair.
         coordinates: kind -> other coordinates than the declared ones, such as those of damped torsions.
         one_four: pair kind -> factor that `perceive` gives to pairs three bonds apart; 1 by default.
+        faded: kinds whose energy fades out as an angle becomes straight.
     """
 
     energies: Mapping[str, Callable]
     combinations: Mapping[str, Callable]
     coordinates: Mapping[str, tuple[Coordinate, ...]] = field(default_factory=dict)
     one_four: Mapping[str, float] = field(default_factory=dict)
+    faded: frozenset[str] = frozenset()
 
     def coordinates_of(self, kind: Kind) -> tuple[Coordinate, ...]:
         """The internal coordinates of a kind in this form."""
@@ -327,6 +331,7 @@ _DECLARED: tuple[Kind | PairKind, ...] = (
             Parameter("special_vdw_radii", "radius", "Å", (0.5, 10.0), 0.2, "positive"),
             Parameter("special_vdw_epsilons", "epsilon", "kcal/mol", (0.0, 2.0), 0.05, "not negative"),
         ),
+        instead_of="vdw",
     ),
 )
 
@@ -371,7 +376,7 @@ def add_kind(kind: Kind | PairKind) -> None:
     Raises:
         FormError: its name or one of its fields is taken, or its declaration contradicts itself.
     """
-    if not isinstance(kind.name, str) or kind.name in KINDS or not kind.name.isidentifier():
+    if not _is_name(kind.name) or kind.name in KINDS:
         raise FormError(f"a kind cannot be named {kind.name!r}: it is taken or no identifier. Choose another name.")
     _check_fields(kind)
     if isinstance(kind, Kind):
@@ -380,16 +385,21 @@ def add_kind(kind: Kind | PairKind) -> None:
     KINDS[kind.name] = kind
 
 
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+
+
 def _check_fields(kind: Kind | PairKind) -> None:
     taken = {*parameter_fields(), *constant_fields()}
     for name in kind.all_fields:
-        if name in taken or not name.isidentifier() or kind.all_fields.count(name) > 1:
+        if not _is_name(name) or name in taken or kind.all_fields.count(name) > 1:
             raise FormError(f"the kind {kind.name!r}: the field {name!r} is taken or no identifier. Choose another name.")
     if not kind.parameters:
         raise FormError(f"the kind {kind.name!r} has no parameters; a kind needs at least one.")
     for parameter in kind.parameters:
-        lower, upper = parameter.bounds
-        if not lower <= upper or not parameter.typical > 0.0 or parameter.sign not in get_args(Sign):
+        lower, upper = real_array(parameter.bounds, f"the kind {kind.name!r}: bounds", FormError, shape=(2,), finite=False)
+        typical = float(real_array(parameter.typical, f"the kind {kind.name!r}: typical", FormError, shape=()))
+        if not lower <= upper or not typical > 0.0 or parameter.sign not in get_args(Sign):
             raise FormError(
                 f"the kind {kind.name!r}: {parameter.field} has the bounds {parameter.bounds}, the typical change "
                 f"{parameter.typical} and the sign {parameter.sign!r}; give bounds (lower, upper), a change above 0 and one "
@@ -421,7 +431,7 @@ def _check_coordinates(kind: Kind) -> None:
         )
     units = [*(each.unit for each in kind.parameters), *(parameter_fields()[read.field].unit for read in kind.reads)]
     for coordinate in kind.coordinates:
-        width = _WIDTHS.get(coordinate.measure)
+        width = _WIDTHS.get(str(coordinate.measure))
         if width is None:
             raise FormError(
                 f"the kind {kind.name!r}: a coordinate measures {coordinate.measure!r}; choose one of {', '.join(_WIDTHS)}."

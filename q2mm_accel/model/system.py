@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -54,10 +56,16 @@ class Background:
 
     def __add__(self, other: "Background") -> "Background":
         """Both together."""
+        if not isinstance(other, Background):
+            return NotImplemented
+        if len(self.gradient) != len(other.gradient):
+            raise TopologyError(
+                f"backgrounds of {len(self.gradient)} and {len(other.gradient)} atoms cannot be added; take one molecule's."
+            )
         return Background(self.energy + other.energy, self.gradient + other.gradient, self.hessian + other.hessian)
 
 
-class Pairs(NamedTuple):
+class PairList(NamedTuple):
     """The pairs of a kind in a system."""
 
     atoms: np.ndarray
@@ -79,6 +87,9 @@ class System:
         torsion_atoms (n, 4), in which an improper torsion is a term like any other, in the order of its four atoms, and the
         same atoms may occur several times with different types (periodicities).
 
+    Terms of a kind that reads parameters of others find these by their atoms, or by `<kind>_links`, shape (n, reads): the
+    types of the other terms.
+
     Pairs of each kind are given as `<kind>_pairs`, shape (n, 2), `<kind>_types`, shape (n_atoms,), the type of each atom
     (may be empty when there are no pairs), and `<kind>_factors`, shape (n,), 1 by default: vdw_pairs (in q2mm all but 1-2
     and 1-3 neighbours), vdw_types, vdw_factors, coulomb_pairs, ...
@@ -87,7 +98,6 @@ class System:
         molecule: the molecule.
         background: energy, gradient and Hessian of whatever has no term here, or None.
         arrays: the arrays by field.
-        part_of: the system whose terms tell what those here read of other kinds; the system itself where it is None.
 
     Raises:
         TopologyError: an unknown field, wrong shapes, atoms or types that do not exist, a term given twice or with an atom
@@ -97,7 +107,6 @@ class System:
     molecule: Molecule
     background: Background | None
     arrays: Mapping[str, np.ndarray]
-    part_of: "System | None"
 
     def __init__(
         self,
@@ -105,7 +114,6 @@ class System:
         *,
         background: Background | None = None,
         arrays: Mapping[str, ArrayLike] | None = None,
-        part_of: "System | None" = None,
         **fields: ArrayLike,
     ) -> None:
         """Convert to read-only arrays and check them."""
@@ -113,8 +121,9 @@ class System:
             raise TopologyError(f"molecule is {molecule!r}; a System is made of a Molecule: create that first.")
         object.__setattr__(self, "molecule", molecule)
         object.__setattr__(self, "background", background)
-        object.__setattr__(self, "part_of", part_of)
-        object.__setattr__(self, "arrays", self._converted({**(arrays or {}), **fields}))
+        if not isinstance({} if arrays is None else arrays, Mapping):
+            raise TopologyError(f"arrays is {arrays!r:.60}; it must map fields to arrays.")
+        object.__setattr__(self, "arrays", MappingProxyType(self._converted({**(arrays or {}), **fields})))
         self._check_background()
         given = {name.rpartition("_")[0] for name in self.arrays}
         for name, kind in KINDS.items():
@@ -122,10 +131,15 @@ class System:
                 self._check_terms(name, kind)
             elif name in given:
                 self._check_pairs(name)
+        self._check_replaced()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __reduce__(self) -> tuple:
         """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
-        self.__init__(**state)
+        return partial(type(self), background=self.background, arrays=dict(self.arrays)), (self.molecule,)
+
+    def __dir__(self) -> list[str]:
+        """With the fields of all kinds."""
+        return [*super().__dir__(), *_shapes()]
 
     def __getattr__(self, name: str) -> np.ndarray:
         """The array of a field."""
@@ -135,6 +149,8 @@ class System:
         shape = None if name.startswith("_") else _shapes().get(name)
         if shape is None:
             raise AttributeError(f"a system has no {name!r}")
+        if name.endswith("_factors"):
+            return np.ones(len(getattr(self, f"{name.removesuffix('_factors')}_pairs")))
         return np.zeros(tuple(max(n, 0) for n in shape), dtype=np.int64)
 
     @property
@@ -153,12 +169,12 @@ class System:
             raise FormError(f"the kind {kind!r} is one of pairs; take `pairs`.")
         return getattr(self, f"{kind}_atoms"), getattr(self, f"{kind}_types")
 
-    def pairs(self, kind: str) -> Pairs:
+    def pairs(self, kind: str) -> PairList:
         """The pairs of a kind."""
         if isinstance(kind_named(kind), Kind):
             raise FormError(f"the kind {kind!r} is one of terms; take `terms`.")
         atoms = getattr(self, f"{kind}_pairs")
-        return Pairs(atoms, getattr(self, f"{kind}_types"), self.arrays.get(f"{kind}_factors", np.ones(len(atoms))))
+        return PairList(atoms, getattr(self, f"{kind}_types"), getattr(self, f"{kind}_factors"))
 
     def linked_types(self, kind: str, read: Read) -> np.ndarray:
         """The type of the other kind's term whose parameter each term of a kind reads, shape (n_terms,).
@@ -166,10 +182,12 @@ class System:
         Raises:
             TopologyError: there is no such term, or there are several with different types.
         """
-        other = KINDS[read.kind]
-        assert isinstance(other, Kind)
+        other, own = KINDS[read.kind], KINDS[kind]
+        assert isinstance(other, Kind) and isinstance(own, Kind)
+        if len(links := getattr(self, f"{kind}_links")):
+            return links[:, own.reads.index(read)]
         types: dict[tuple[int, ...], set[int]] = {}
-        for atoms, number in zip(*(each.tolist() for each in (self.part_of or self).terms(read.kind)), strict=True):
+        for atoms, number in zip(*(each.tolist() for each in self.terms(read.kind)), strict=True):
             types.setdefault(other.same_term(atoms), set()).add(number)
         found = []
         for term, atoms in enumerate(self.terms(kind)[0][:, list(read.atoms)].tolist()):
@@ -184,17 +202,21 @@ class System:
         return np.array(found, dtype=np.int64)
 
     def without(self, left_out: Mapping[str, np.ndarray]) -> Self:
-        """The system without some terms, whose parameters others may still read.
+        """The system without some terms. Those that read parameters of others keep their links to them.
 
         Args:
             left_out: kind -> which of its terms (pairs), shape (n,), to leave out.
         """
-        changes = {}
+        changes: dict[str, Any] = {}
+        for name, kind in self.kinds.items():
+            if kind.reads:
+                links = np.stack([self.linked_types(name, read) for read in kind.reads], axis=1)
+                changes[f"{name}_links"] = links[~left_out[name]] if name in left_out else links
         for kind, mask in left_out.items():
             names = ("pairs", "factors") if kind in pair_kinds() else ("atoms", "types")
             fields = [name for name in (f"{kind}_{each}" for each in names) if name in self.arrays]
             changes.update({field: self.arrays[field][~mask] for field in fields})
-        return replace(self, part_of=self.part_of or self, **changes)
+        return replace(self, **changes)
 
     def with_background(self, background: Background | None) -> Self:
         """The system with another background."""
@@ -257,6 +279,11 @@ class System:
             raise TopologyError(
                 f"{self.molecule.name}: {len(atoms)} {name}_atoms but {len(types)} {name}_types; give one type per term."
             )
+        links = getattr(self, f"{name}_links")
+        if len(links) not in (0, len(atoms)):
+            raise TopologyError(
+                f"{self.molecule.name}: {name}_links has {len(links)} rows for {len(atoms)} {name}_atoms; give one for each."
+            )
         self._check_atoms(name, atoms)
         keys = [(kind.same_term(row), number) for row, number in zip(atoms.tolist(), types.tolist(), strict=True)]
         self._check_duplicates(name, keys, atoms, types)
@@ -277,6 +304,19 @@ class System:
                 f"{self.molecule.name}: {name}_factors has {len(factors)} entries for {len(atoms)} {name}_pairs; give one "
                 "for each."
             )
+
+    def _check_replaced(self) -> None:
+        """Check that no pair has both values of its own and those combined from its atoms."""
+        for name, kind in self.kinds.items():
+            if kind.instead_of is None:
+                continue
+            others = {tuple(sorted(pair)) for pair in self.pairs(kind.instead_of).atoms.tolist()}
+            for term, atoms in enumerate(self.terms(name)[0].tolist()):
+                if tuple(sorted(atoms)) in others:
+                    raise TopologyError(
+                        f"{self.molecule.name}: {name} {term} of the atoms {atoms} stands in {kind.instead_of}_pairs too "
+                        f"and would count twice. Leave it out of {kind.instead_of}_pairs."
+                    )
 
     def _check_atoms(self, kind: str, atoms: np.ndarray) -> None:
         if atoms.size and atoms.max() >= self.molecule.n_atoms:
@@ -308,4 +348,5 @@ def _shapes() -> dict[str, tuple[int, ...]]:
             shapes.update({f"{name}_pairs": (-1, 2), f"{name}_types": (-1,), f"{name}_factors": (-1,)})
         else:
             shapes.update({f"{name}_atoms": (-1, kind.n_atoms), f"{name}_types": (-1,)})
+            shapes.update({f"{name}_links": (-1, len(kind.reads))})
     return shapes

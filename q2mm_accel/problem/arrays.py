@@ -4,7 +4,8 @@ Molecules of similar size share a bucket: M molecules padded to N atoms, D = 3 N
 by axis (component of axis a and atom i at a N + i) so that the block of an axis pair is an N x N matrix. The buckets that
 are evaluated together make a batch: their Hessians follow each other in one flat buffer; bonded terms of all molecules
 stand in one list per kind and add into that buffer. Batches of the same shapes are stacked, and take turns or go to
-several devices. Every padded entry is masked where it is used, whatever it holds.
+several devices. Every padded entry is masked where it is used, whatever it holds; but for those of `Fixed` and of
+eigenvectors, which are 0.
 """
 
 from dataclasses import dataclass, field

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Constant, Coordinate, Kind, form_named, pair_kinds, term_kinds
+from q2mm_accel.model.kinds import Coordinate, Kind, form_named, pair_kinds, term_kinds
 from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import Batch, Bucket, Fixed, Geometry, Pairs, Terms
@@ -156,10 +156,6 @@ def _build_terms(
             for each in kind.constants
         ),
     )
-
-
-def _factor(constant: Constant) -> float:
-    return DEGREE if constant.unit == "degrees" else 1.0
 
 
 def _types(kind: Kind, systems: Sequence[System]) -> np.ndarray:

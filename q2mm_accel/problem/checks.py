@@ -83,26 +83,49 @@ def _check_coordinates(system: System, kind: Kind, form: Form, forcefield: Force
     for coordinate in form.coordinates_of(kind):
         points = system.molecule.coordinates[system.terms(kind.name)[0][:, list(coordinate.atoms)]]
         if coordinate.measure == "angle":
-            _check_angles(system, kind, coordinate, points, forcefield)
+            _check_angles(system, kind, coordinate, points)
+            if kind.name not in form.faded and kind.name not in form.coordinates:
+                _warn_of_kinks(system, kind, coordinate, points, forcefield)
         # a form with other coordinates for a kind damps it
         if coordinate.measure == "dihedral" and kind.name not in form.coordinates:
             _check_dihedrals(system, kind, points)
 
 
-def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np.ndarray, forcefield: ForceField) -> None:
-    name, atoms = kind.name, system.terms(kind.name)[0][:, list(coordinate.atoms)]
+def _sine_and_cosine(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the angles at the second of three points each, shape (n, 3, 3)."""
     first, second = points[:, 0] - points[:, 1], points[:, 2] - points[:, 1]
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    sine, cosine = np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
+    return np.linalg.norm(np.cross(first, second), axis=1) / lengths, (first * second).sum(axis=1) / lengths
+
+
+def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np.ndarray) -> None:
+    name, atoms = kind.name, system.terms(kind.name)[0][:, list(coordinate.atoms)]
+    sine, cosine = _sine_and_cosine(points)
     for term in np.flatnonzero((sine < PARALLEL) & (cosine > 0.0)):
         raise TopologyError(
             f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is 0 degrees, where "
             "it has no derivative. Remove the term or check the coordinates."
         )
-    if coordinate.equilibrium is None or coordinate.equilibrium >= len(kind.parameters):
-        return  # that of another kind is checked there
+
+
+def _warn_of_kinks(system: System, kind: Kind, coordinate: Coordinate, points: np.ndarray, forcefield: ForceField) -> None:
+    """Warn of straight angles whose energy is not even in their supplement: it has a kink there."""
+    name, atoms = kind.name, system.terms(kind.name)[0][:, list(coordinate.atoms)]
+    sine, cosine = _sine_and_cosine(points)
+    straight = (sine < NEARLY_LINEAR) & (cosine < 0.0)
+    if len(kind.coordinates) > 1:
+        # a product with another coordinate's deviation is odd in the supplement, wherever its equilibrium is
+        for term in np.flatnonzero(straight):
+            warn_user(
+                f"{system.molecule.name}: {name} {term} has the linear angle of the atoms {atoms[term].tolist()}: its "
+                "energy has a kink there, and its derivative is taken as 0. Leave the term out, or take a form that fades.",
+                LinearAngleWarning,
+            )
+        return
+    if coordinate.equilibrium is None:
+        return
     values = getattr(forcefield, kind.fields[coordinate.equilibrium])[system.terms(name)[1]]
-    for term in np.flatnonzero((sine < NEARLY_LINEAR) & (cosine < 0.0) & (180.0 - values > np.degrees(NEARLY_LINEAR))):
+    for term in np.flatnonzero(straight & (180.0 - values > np.degrees(NEARLY_LINEAR))):
         warn_user(
             f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is linear but its "
             f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
@@ -179,6 +202,8 @@ def check_resolution(references: ReferenceTable, systems: Sequence[System], prec
     """
     if precision == "float64":
         return
+    if precision == "float32":
+        _check_backgrounds(references, systems)
     size = np.abs(references.value)
     soft = references.is_kind("frequency") & (size < _SOFT)
     extreme = (references.weight <= _LEAST_WEIGHT) | (references.weight >= 1.0 / _LEAST_WEIGHT)
@@ -205,6 +230,19 @@ def check_resolution(references: ReferenceTable, systems: Sequence[System], prec
         f"{reference} ({name}): neighbouring float32 numbers at {reference.value:g} are further apart than "
         f"{resolution:g} {unit}. Give energies relative to a molecule of the set, or use precision='mixed'."
     )
+
+
+def _check_backgrounds(references: ReferenceTable, systems: Sequence[System]) -> None:
+    """Energies are sums with that of the background, which must leave float32 enough digits."""
+    resolution, unit = _RESOLUTION["energy"]
+    for number in np.unique(references.system[references.is_kind("energy") | references.is_kind("relative_energy")]):
+        background = systems[number].background
+        if background is not None and np.spacing(np.float32(min(abs(background.energy), 1e38))) > resolution:
+            raise PrecisionError(
+                f"{systems[number].molecule.name}: its background's energy is {background.energy:g} {unit}, where "
+                f"neighbouring float32 numbers are further apart than {resolution:g}. Take a constant off both, or "
+                "use precision='mixed'."
+            )
 
 
 def checked_f_scale(name: str, f_scale: float) -> float:

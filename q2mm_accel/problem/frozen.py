@@ -23,8 +23,8 @@ def settled(
         systems: the molecules with their terms.
         space: which parameters move.
         batch_size: how many molecules are computed at a time; all by default.
-        mechanics: compiled function of a `Batch` and all parameters (n_parameters,) -> of each bucket energies (M,),
-            gradients (M, D) and Hessians (M, D, D), in kcal/mol and Å.
+        mechanics: function of a `Problem`, one of its batches and all parameters (n_parameters,) -> of each bucket energies
+            (M,), gradients (M, D) and Hessians (M, D, D), in kcal/mol and Å.
 
     Returns:
         The systems, those without such terms as they were.
@@ -68,7 +68,7 @@ def _computed(
     problem = build_problem(without, parameter_space(space.forcefield), references, stacks)
     parameters = space.expand(space.start)
     results = [
-        [mechanics(jax.tree.map(lambda leaf, at=at: leaf[at], stack), parameters) for at in range(len(stack.read))]
+        [mechanics(problem, jax.tree.map(lambda leaf, at=at: leaf[at], stack), parameters) for at in range(len(stack.read))]
         for stack in problem.stacks
     ]
     found = []
