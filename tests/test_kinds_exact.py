@@ -149,6 +149,17 @@ BENT = (62.0, 99.0, 130.0, 155.0, 169.9)
 GONE = (175.1, 178.0, 179.99, 180.0)
 
 
+def draw_almost_straight(draws):
+    """The same stretch-bend at 180 degrees and at two angles that are straight but for rounding."""
+    bonds = [draws.type_of("bond", 0.0, length) for length in (1.0, 1.2)]
+    angle, row = draws.type_of("angle", 0.0, 150.0), draws.type_of("stretch_bend", 40.0)
+    for supplement in (0.0, 1e-9, 3e-5):
+        last = 1.15 * np.array([np.cos(supplement), np.sin(supplement), 0.0])
+        read = {"bond_atoms": [(0, 1), (1, 2)], "bond_types": bonds, "angle_atoms": [(0, 1, 2)], "angle_types": [angle]}
+        points = np.array([[-1.07, 0.0, 0.0], [0.0, 0.0, 0.0], last])
+        draws.add("almost straight stretch_bend", points, **read, stretch_bend_atoms=[(0, 1, 2)], stretch_bend_types=[row])
+
+
 @cache
 def evaluated(form):
     """Names of groups -> systems and what the package computes for them; the force field."""
@@ -162,6 +173,7 @@ def evaluated(form):
             draw_cosines(draws, "torsion", name, widest)
         draw_of_angles(draws, "stretch_stretch", "stretch_stretch", draws.rng.uniform(35.0, 179.0, COUNT))
         draw_bend_bends(draws)
+        draw_almost_straight(draws)
         draw_pairs(draws, "coulomb", [(-1.0, 1.0)])
     if form in ("damped", "mm3"):
         groups = [("stretch_bend", BENT), ("fading stretch_bend", FADING)]
@@ -269,23 +281,8 @@ def test_factors_may_occur_in_one_bucket_and_not_in_another():
 
 def test_a_stretch_bend_through_an_almost_straight_angle_couples_nothing():
     """Its energy has a kink at 180 degrees, where the bend has no direction: rounding must not choose one."""
-    results = []
-    for supplement in (0.0, 1e-9, 3e-5):
-        points = np.array(
-            [[-1.07, 0.0, 0.0], [0.0, 0.0, 0.0], 1.15 * np.array([np.cos(supplement), np.sin(supplement), 0.0])]
-        )
-        terms = {"bond_atoms": [(0, 1), (1, 2)], "bond_types": [0, 1], "angle_atoms": [(0, 1, 2)], "angle_types": [0]}
-        molecule = Molecule("HCN", points, check=False)
-        results.append(System(molecule, **terms, stretch_bend_atoms=[(0, 1, 2)], stretch_bend_types=[0]))
-    forcefield = ForceField(
-        form="harmonic",
-        bond_force_constants=[0.0, 0.0],
-        bond_lengths=[1.0, 1.2],
-        angle_force_constants=[0.0],
-        angle_values=[150.0],
-        stretch_bend_force_constants=[40.0],
-    )
-    straight, *bent = evaluate_all(results, forcefield)
-    for each in bent:  # by no more than the supplement, in kcal/mol and Å
+    (_, straight), *bent = evaluated("damped")[0]["almost straight stretch_bend"]
+    assert len(bent) == 2
+    for _, each in bent:  # by no more than the supplement, in kcal/mol and Å
         assert np.abs(each.hessian - straight.hessian).max() <= 1e-4 * 40.0
         assert np.abs(each.gradient - straight.gradient).max() <= 1e-4 * 40.0

@@ -12,7 +12,8 @@ from kinds_cases import damped_form, everything, forgotten_after
 from oracles import exact
 from oracles.cases import references_of_all_kinds
 
-from q2mm_accel import Background
+from q2mm_accel import Background, Reference, System
+from q2mm_accel.datasets import load_molecule
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
 from q2mm_accel.model.kinds import KINDS, pair_kinds, term_kinds
@@ -52,14 +53,19 @@ def background(n_atoms, seed):
 
 @cache
 def case():
-    """Two molecules of different size in one bucket with all kinds, the smaller one with a background."""
+    """Two molecules of different size in one bucket with all kinds, the smaller one with a background.
+
+    And C2H2, exactly straight, with nothing but a damped torsion, of which a Hessian element and the energy are compared.
+    """
     systems, forcefield = everything(damped_form())
     systems[0] = replace(systems[0], background=background(systems[0].molecule.n_atoms, 8))
     references = list(references_of_all_kinds(systems))
+    systems.append(System(load_molecule("c2h2"), torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0]))
+    references += [Reference("hessian_element", 1.0, system=2, index=(0, 0)), Reference("energy", 1.0, system=2)]
     space = parameter_space(forcefield, parameter_scale="typical")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "quantised", lambda count: count + 1)  # everything is padded
-        problem = problem_of(systems, forcefield, references, plan=[[0, 1]], space=space)
+        problem = problem_of(systems, forcefield, references, plan=[[0, 1, 2]], space=space)
     return systems, forcefield, references, problem, space.start
 
 
@@ -72,13 +78,19 @@ def found():
 
 def test_every_kind_occurs_in_both_molecules_and_every_parameter_is_used():
     systems, forcefield, references, *_ = case()
-    for system in systems:
+    for system in systems[:2]:
         assert all(len(system.terms(kind)[0]) for kind in term_kinds())
         assert all(len(np.unique(system.pairs(kind).factors)) == 2 for kind in pair_kinds())
     assert len({reference.kind for reference in references}) == 6
     jacobian = found()[1][: len(references)]
     assert np.all(np.any(jacobian != 0.0, axis=0)) and np.all(np.isfinite(jacobian))
     assert {label.rsplit(" ", 2)[0] for label in forcefield.labels} == set(KINDS)
+
+
+def test_a_torsion_that_is_gone_leaves_no_trace():
+    values, jacobian = (array[len(case()[2]) - 2 : len(case()[2])] for array in found())
+    np.testing.assert_array_equal(values, [1.0, 1.0])
+    assert not np.any(jacobian)
 
 
 def test_derivatives_by_every_parameter_are_exact():
@@ -127,7 +139,7 @@ def test_what_padded_entries_hold_changes_no_bit(fill):
 def test_in_mixed_precision_one_molecule_at_a_time_has_the_same_residuals():
     systems, forcefield, references, _, vector = case()
     space = parameter_space(forcefield, parameter_scale="typical")
-    turns = [Stack(((1, 6),), (((0,),), ((1,),)))]
+    turns = [Stack(((1, 6),), (((0,),), ((1,),), ((2,),)))]
     problem = in_precision(build_problem(systems, space, references, turns), "mixed")
     assert {terms.first[0].dtype for terms in problem.stacks[0].terms.values()} == {np.dtype(np.float32)}
     with exclusive_eigh():

@@ -11,7 +11,6 @@ eigenvectors, which are 0.
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -134,7 +133,7 @@ class Batch:
     """Of each kind of pairs its name, where its parameters start in the vector, and its number of types."""
 
     @property
-    def dtype(self) -> jnp.dtype:
+    def dtype(self) -> np.dtype:
         """The type of the Hessians' assembly; what comes after it has that of the masses."""
         terms = [terms.coordinates[0].dtype for terms in self.terms.values()]
         pairs = [bucket.geometry.distance.dtype for bucket in self.buckets if bucket.geometry is not None]
