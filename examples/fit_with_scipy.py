@@ -6,10 +6,8 @@ Run: python examples/fit_with_scipy.py
 import numpy as np
 from scipy.optimize import minimize
 
-from q2mm_accel import FusedObjective, ReferenceData
+from q2mm_accel import FusedObjective, ReferenceData, estimate_force_constants, perceive
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.model.perceive import perceive
-from q2mm_accel.model.seminario import estimate_force_constants
 
 
 def main() -> None:

@@ -12,9 +12,8 @@ from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData
 from scipy.optimize import minimize
 
-from q2mm_accel import FusedObjective
+from q2mm_accel import FusedObjective, match_frequencies
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.model.matching import match_frequencies
 
 
 def q2mm_objective() -> ObjectiveFunction:

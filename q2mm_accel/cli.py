@@ -106,7 +106,7 @@ def _print(console, summary: FitSummary) -> None:
 
 
 def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) -> FitSummary:
-    weight = sum(reference.weight**2 for reference in objective.references)
+    weight = np.sum(objective.references.weight**2)
     begin = time.perf_counter()
     with console.status("fitting") as status:
 

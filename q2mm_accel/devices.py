@@ -14,7 +14,7 @@ from q2mm_accel.problem.arrays import Problem
 from q2mm_accel.runtime import spare_threads
 
 
-def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Mesh | None:
+def mesh_of(devices: int | Sequence | None, mesh: Mesh | None) -> Mesh | None:
     """The mesh of several devices, or None for JAX's own choice of one.
 
     Args:
@@ -41,7 +41,7 @@ def mesh_of(devices: int | Sequence[jax.Device] | None, mesh: Mesh | None) -> Me
         return _checked(Mesh(mesh.devices, mesh.axis_names))  # without explicit sharding, the default of jax.make_mesh
     if devices is None:
         return None
-    if isinstance(devices, Integral) and not isinstance(devices, bool):
+    if isinstance(devices, int | np.integer) and not isinstance(devices, bool):
         present = jax.devices()
         if not 1 <= devices <= len(present):
             raise DeviceError(

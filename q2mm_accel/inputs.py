@@ -10,7 +10,7 @@ from scipy.optimize import Bounds
 from q2mm_accel.devices import n_shares, placed
 from q2mm_accel.io.checkpoint import fingerprint
 from q2mm_accel.memory import memory_explained
-from q2mm_accel.model.references import Reference
+from q2mm_accel.model.reference_table import REFERENCE_KINDS, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
@@ -43,7 +43,7 @@ class FitInputs:
 
     systems: tuple[System, ...]
     moving: tuple[System, ...]
-    references: tuple[Reference, ...]
+    references: ReferenceTable
     weights: np.ndarray
     space: ParameterSpace
     priors: PriorRows
@@ -117,9 +117,11 @@ class FitInputs:
                 arrays += [described[name] for name in sorted(described)]
             if system.background is not None:
                 arrays += [np.array(system.background.energy), system.background.gradient, system.background.hessian]
-        for reference in self.references:
-            arrays += [np.array([reference.value, reference.system])]
-            words += [reference.kind, str(np.ravel([] if reference.index is None else reference.index).tolist())]
+        references = self.references
+        # kinds by name: codes change when others are added
+        kinds, codes = np.unique(references.kind, return_inverse=True)
+        arrays += [codes.astype(np.int8), references.system, references.value, references.group, references.indices]
+        words += [*(REFERENCE_KINDS[kind] for kind in kinds), *references.groups]
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]

@@ -5,18 +5,20 @@ The factors are those of XLA's buffer assignment on CPU; for alkanes of 5 to 200
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jaxlib.version
 import numpy as np
+from jax.stages import Wrapped
 
 from q2mm_accel.errors import DeviceMemoryError
 from q2mm_accel.kernel.batches import AXIS
 from q2mm_accel.problem.arrays import Batch, Problem
+from q2mm_accel.runtime import jax_setting
 
 _HESSIANS = 5.1
 """Copies of a batch's Hessians that loss and gradient hold at a time, on CPU."""
@@ -78,11 +80,11 @@ class Warmup(NamedTuple):
     """What was expected, in all and by bucket."""
 
 
-def compiled_ahead(program: Callable, problem: Problem, x: np.ndarray) -> Warmup:
+def compiled_ahead(program: Wrapped, problem: Problem, x: np.ndarray) -> Warmup:
     """Compile a jitted function of a problem and x (n,), and see what it takes."""
     began = time.perf_counter()
     with memory_explained(problem, "compiling loss and gradient"):
-        sizes = program.lower(problem, x).compile().memory_analysis()
+        sizes: Any = program.lower(problem, x).compile().memory_analysis()
     seconds, expected = time.perf_counter() - began, estimate(problem)
     return Warmup(seconds, expected.arrays + sizes.temp_size_in_bytes + sizes.output_size_in_bytes, expected)
 
@@ -113,7 +115,7 @@ def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
         blocks = 0.0
     shapes = [bucket.component_present.shape[1:] for bucket in stack.buckets]
     components = sum(molecules * size for molecules, size in shapes)
-    refined = stack.dtype == np.float32 and jax.config.jax_enable_x64
+    refined = stack.dtype == np.float32 and jax_setting("jax_enable_x64")
     found = []
     for bucket, (molecules, size) in zip(stack.buckets, shapes, strict=True):
         needed, hessians = set(bucket.outputs), _hessian_bytes(bucket)
@@ -126,8 +128,8 @@ def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
     return found
 
 
-def capacity(device: jax.Device) -> int:
-    """Memory of a device, or of the machine if that is the device [bytes]; 0 if it is not known."""
+def capacity(device) -> int:
+    """Memory of one of `jax.devices()`, or of the machine if that is the device [bytes]; 0 if it is not known."""
     limit = (device.memory_stats() or {}).get("bytes_limit")
     if limit or not hasattr(os, "sysconf"):
         return limit or 0

@@ -16,7 +16,6 @@ from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
 from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
-from q2mm_accel.frozen import settled
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
@@ -24,9 +23,10 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, instance, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
+from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.bounds import box, start_and_bounds
@@ -37,6 +37,7 @@ from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.problem.arrays import Problem
 from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
+from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.native import solve
@@ -101,7 +102,7 @@ class FusedObjective:
         f_scale: float = 1.0,
         precision: str = "float64",
         batch_size: int | None = None,
-        devices: int | Sequence[jax.Device] | None = None,
+        devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
@@ -157,7 +158,7 @@ class FusedObjective:
         check_batch_size(batch_size)
         form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
         chosen = as_tuple(systems, System, "systems", TopologyError)
-        compared = tuple(r for r in ReferenceData(references) if r.weight != 0.0)
+        compared = ReferenceData(references).table.weighted()
         check_references(compared, chosen)
         check_terms(chosen, forcefield)
         space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
@@ -184,7 +185,7 @@ class FusedObjective:
     def _open(self, inputs: FitInputs) -> None:
         """Begin without evaluations."""
         self.inputs = inputs
-        self.x0, self.bounds = inputs.x0.copy(), Bounds(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
+        self.x0, self.bounds = inputs.x0.copy(), bounds_between(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
         self.best, self.kernel_runs = None, 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()  # loss and gradient by bytes of x
 
@@ -240,8 +241,11 @@ class FusedObjective:
         return self.inputs.systems
 
     @property
-    def references(self) -> tuple[Reference, ...]:
-        """Those with a weight above 0, as given and in that order, which is that of predictions and residuals."""
+    def references(self) -> ReferenceTable:
+        """Those with a weight above 0, as given and in that order, which is that of predictions and residuals.
+
+        A sequence of `Reference` that cannot be changed; its columns are arrays: `value`, `weight`, `system`, ...
+        """
         return self.inputs.references
 
     @property
@@ -285,7 +289,8 @@ class FusedObjective:
     @property
     def reference_labels(self) -> tuple[str, ...]:
         """One name per reference, for `predictions`: the molecule and the reference."""
-        return tuple(f"{self.systems[r.system].molecule.name}: {r}" for r in self.references)
+        names = [system.molecule.name for system in self.systems]
+        return tuple(f"{names[reference.system]}: {reference}" for reference in self.references)
 
     @property
     def residual_labels(self) -> tuple[str, ...]:

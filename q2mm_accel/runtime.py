@@ -21,9 +21,10 @@ from contextlib import contextmanager
 from functools import cache
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import jax
-import jaxlib
+import jaxlib.version
 import scipy
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -80,7 +81,7 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
         OutputError: it cannot be made.
         OptionError: it is no path.
     """
-    if folder is not None and not isinstance(folder, str | PathLike):
+    if folder is not None and (not isinstance(folder, str | PathLike) or "\0" in str(folder)):
         raise OptionError(f"folder is {folder!r:.60}; give the path of a folder.")
     path = (cache_folder() / "compiled" if folder is None else Path(folder)).expanduser().absolute()
     try:
@@ -94,6 +95,11 @@ def keep_compiled(folder: str | PathLike | None = None) -> Path:
     # JAX decides at its first compilation whether there is a cache, and where
     compilation_cache.reset_cache()
     return path
+
+
+def jax_setting(name: str) -> Any:
+    """What JAX is set to here and now. Its settings are attributes that type checkers do not see."""
+    return getattr(jax.config, name)
 
 
 def require(precision: str, remedy: str = ", or choose precision='float32'") -> None:
@@ -110,8 +116,8 @@ def require(precision: str, remedy: str = ", or choose precision='float32'") -> 
     """
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise OptionError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}.")
-    check_jaxlib(jaxlib.__version__)
-    if precision != "float32" and not jax.config.jax_enable_x64:
+    check_jaxlib(jaxlib.version.__version__)
+    if precision != "float32" and not jax_setting("jax_enable_x64"):
         raise PrecisionError(
             f"precision {precision!r} needs JAX's 64-bit mode, which is off (jax_enable_x64 is False): every array would "
             "silently be float32. Remove JAX_ENABLE_X64=0 from the environment, or call "
@@ -149,7 +155,7 @@ def _widen_pool() -> None:
     if _started():
         return
     flags = _VIRTUAL_DEVICES.findall(os.environ.get("XLA_FLAGS", ""))
-    devices = max([1, jax.config.jax_num_cpu_devices, *map(int, flags)])
+    devices = max([1, jax_setting("jax_num_cpu_devices"), *map(int, flags)])
     wanted = _THREADS_OF_A_DEVICE * devices
     if _pool() < wanted and (devices > 1 or "NPROC" not in os.environ):
         os.environ["NPROC"] = str(wanted)
@@ -157,7 +163,7 @@ def _widen_pool() -> None:
 
 def _started() -> bool:
     """Whether JAX has made its devices. There is no public question for it; but from then on it refuses another number."""
-    given = jax.config.jax_num_cpu_devices
+    given = jax_setting("jax_num_cpu_devices")
     try:
         jax.config.update("jax_num_cpu_devices", given + 1)
     except RuntimeError:

@@ -48,7 +48,7 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
     check_terms(systems, forcefield)
     stacks = plan_stacks([system.molecule.n_atoms for system in systems], batch_size=batch_size)
-    problem = build_problem(systems, parameter_space(forcefield), tuple(references), stacks)
+    problem = build_problem(systems, parameter_space(forcefield), references, stacks)
     with exclusive_eigh():
         values = np.array(predictions(problem, forcefield.parameters))
     ends = np.cumsum([3 * system.molecule.n_atoms for system in systems])

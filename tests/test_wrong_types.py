@@ -67,7 +67,6 @@ WRONG = {
 
 NUMBER = {"a number", "a fraction"}
 COUNT = {"a number"}
-NUMBERS = {"None", *NUMBER}
 TRUTH = {"a truth value"}
 OPTIONAL = {"None"}
 TEXT = {"text"}
@@ -163,6 +162,7 @@ AT_THE_TOP = {
         {
             "systems": set(),
             "forcefield": set(),
+            "references": set(),
             "x0": OPTIONAL,
             "bounds": OPTIONAL,
             "parameter_scale": OPTIONAL,
@@ -178,7 +178,6 @@ AT_THE_TOP = {
             "devices": OPTIONAL,
             "mesh": OPTIONAL,
         },
-        skipped=("references",),
     ),
     "Molecule": Case(
         Molecule,
@@ -377,6 +376,12 @@ def test_a_wrong_type_is_refused_by_the_name_of_its_argument(name, argument, tmp
         found[what] = refusal(lambda given=arguments: case.call(**given), argument, case.named.get(argument, argument))
     assert {what: fault for what, fault in found.items() if fault} == {}
     assert not list(tmp_path.iterdir()), "something was written"
+
+
+@pytest.mark.parametrize("name", [name for name, case in TABLE.items() if "path" in case.may_be])
+def test_a_path_that_no_file_can_have_is_refused(name):
+    case = TABLE[name]
+    assert refusal(lambda: case.call(**case.given | {"path": "x\0y"}), "path", "path is 'x") is None
 
 
 def methods_of(kind):

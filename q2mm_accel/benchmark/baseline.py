@@ -4,7 +4,7 @@ One compiled function per molecule, in float64 or, as far as it goes, in float32
 not a second implementation: nothing else uses it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS, Form, form_named
-from q2mm_accel.model.references import Reference
+from q2mm_accel.model.reference_table import ReferenceTable
+from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE, FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
@@ -64,7 +65,7 @@ def _energy(form: Form, system: System, forcefield: ForceField, parameters, x):
     return total
 
 
-def baseline(systems: Sequence[System], forcefield: ForceField, references: Sequence[Reference]):
+def baseline(systems: Sequence[System], forcefield: ForceField, references: Iterable[Reference]):
     """Loss and gradient of a frequency fit, molecule by molecule, in float64.
 
     Args:
@@ -79,7 +80,7 @@ def baseline(systems: Sequence[System], forcefield: ForceField, references: Sequ
     return lambda parameters: evaluate(parameters)[1:]
 
 
-def with_spectra(systems: Sequence[System], forcefield: ForceField, references: Sequence[Reference], dtype: type):
+def with_spectra(systems: Sequence[System], forcefield: ForceField, references: Iterable[Reference], dtype: type):
     """As `baseline`, with the frequencies of all modes, everything after the precomputed constants in one dtype.
 
     Args:
@@ -92,9 +93,9 @@ def with_spectra(systems: Sequence[System], forcefield: ForceField, references: 
         Function of a parameter vector (n,) that returns the molecules' frequencies one after another, (sum of all 3N,)
         [cm⁻¹], the loss, and its gradient (n,); NaN where a molecule is exactly linear, which has no derivatives.
     """
+    table = ReferenceData(references).table
     functions = [
-        _molecule(system, forcefield, [reference for reference in references if reference.system == number], dtype)
-        for number, system in enumerate(systems)
+        _molecule(system, forcefield, table.take(table.system == number), dtype) for number, system in enumerate(systems)
     ]
 
     def evaluate(parameters):
@@ -106,11 +107,10 @@ def with_spectra(systems: Sequence[System], forcefield: ForceField, references: 
     return evaluate
 
 
-def _molecule(system: System, forcefield: ForceField, references: Sequence[Reference], dtype: type):
+def _molecule(system: System, forcefield: ForceField, references: ReferenceTable, dtype: type):
     form = form_named(forcefield.form)
-    modes = np.array([reference.index for reference in references], dtype=np.int64)
-    values = np.array([reference.value for reference in references], dtype=dtype)
-    weights = np.array([reference.weight for reference in references], dtype=dtype)
+    modes = references.indices[:, 0]
+    values, weights = references.value.astype(dtype), references.weight.astype(dtype)
     scale = 1.0 / np.sqrt(np.repeat(system.molecule.masses, 3))
     to_weighted = (KCALMOLA2_TO_HESSIAN_AU * np.outer(scale, scale)).astype(dtype)
     coordinates = system.molecule.coordinates.reshape(-1).astype(dtype)

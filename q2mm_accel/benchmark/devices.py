@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 import jax
 
@@ -79,7 +80,7 @@ def sharing(rounds: int, quick: bool) -> list[dict]:
 def start(name: str, form: str) -> dict:
     """Seconds of two processes, one after the other, that keep compiled programs in a folder that was empty at first."""
     print(f"\nA fresh process on {name} ({form}) with keep_compiled, seconds since its start")
-    row = {"problem": name, "form": form}
+    row: dict[str, Any] = {"problem": name, "form": form}
     with tempfile.TemporaryDirectory() as folder:
         for label in ("first", "second"):
             row[label] = fresh("start", {"name": name, "form": form, "folder": folder, "begun": time.time()})

@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
-from scipy.optimize import Bounds, OptimizeResult, least_squares, minimize
+from scipy.optimize import OptimizeResult, least_squares, minimize
 
 from q2mm_accel.benchmark.cases import NATIVE_METHODS
 from q2mm_accel.datasets.problems import FREQUENCY_WEIGHT, FitProblem, load_problem
+from q2mm_accel.model.arguments import bounds_between
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.parameters.selection import selected
 
@@ -31,14 +33,15 @@ class Recorder:
 
     def __init__(self, limit: float) -> None:
         """The clock starts at the first call of `watch`."""
-        self.limit, self.begin = limit, None
+        self.limit = limit
+        self.begin: float | None = None
         self.seconds: list[float] = []
         self.points: list[np.ndarray] = []
 
     @property
     def left(self) -> float:
         """Seconds left."""
-        return self.limit - (time.perf_counter() - self.begin)
+        return self.limit if self.begin is None else self.limit - (time.perf_counter() - self.begin)
 
     def watch(self, objective: FusedObjective) -> Callable:
         """A callback for a fit of this objective."""
@@ -97,7 +100,7 @@ def others_held_first(problem: FitProblem, recorder: Recorder) -> OptimizeResult
     objective = _build(problem)
     free = selected(_FORCE_CONSTANTS, problem.forcefield, "active")
     lower, upper = (np.where(free, limit, objective.x0) for limit in (objective.bounds.lb, objective.bounds.ub))
-    found = _native(recorder, objective, "lbfgsb", part=0.5, tol=1e-4, bounds=Bounds(lower, upper))
+    found = _native(recorder, objective, "lbfgsb", part=0.5, tol=1e-4, bounds=bounds_between(lower, upper))
     return _native(recorder, objective, "lbfgsb", x0=found.x)
 
 
@@ -114,10 +117,8 @@ def scipy_least_squares(problem: FitProblem, recorder: Recorder) -> OptimizeResu
     """`scipy.optimize.least_squares` with the exact Jacobian; its callback needs SciPy 1.16."""
     objective = _build(problem, parameter_scale="typical")
     watch, start = recorder.watch(objective), (objective.residuals, objective.x0)
-    settings = {"x_scale": 1.0, "ftol": 1e-9, "xtol": None, "gtol": 1e-9, "max_nfev": _UNLIMITED}
-    result = least_squares(
-        *start, jac=objective.residuals_jac, bounds=objective.bounds, method="trf", callback=watch, **settings
-    )
+    settings: dict[str, Any] = {"jac": objective.residuals_jac, "x_scale": 1.0, "ftol": 1e-9, "xtol": None, "gtol": 1e-9}
+    result = least_squares(*start, bounds=objective.bounds, method="trf", callback=watch, max_nfev=_UNLIMITED, **settings)
     recorder.add(objective, result.x)
     return result
 
@@ -153,7 +154,7 @@ def measure(name: str, form: str, case: str, limit: float) -> dict:
     recorder = Recorder(limit)
     result = CASES[case](problem, recorder)
     plain = _build(problem)
-    reference = np.array([each.value for each in plain.references])
+    reference = plain.references.value
     rmsd = [float(np.sqrt(np.mean((plain.predictions(point) - reference) ** 2))) for point in recorder.points]
     return {
         "case": case,

@@ -43,7 +43,7 @@ def run(results: dict, parts: list[str], rounds: int, limit: float, quick: bool)
     if "quality" in parts:
         results["quality"] = []
         for problem, references in _quality_problems(quick):
-            methods = ["lbfgsb", "levenberg-marquardt"] if quick else list(NATIVE_METHODS)
+            methods: list[str] = ["lbfgsb", "levenberg-marquardt"] if quick else list(NATIVE_METHODS)
             results["quality"].append(starts.quality(*problem, references, methods))
             _print_fits(results["quality"][-1], f"{references}, tight tolerances")
     if "throughput" in parts:

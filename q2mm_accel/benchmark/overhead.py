@@ -49,7 +49,7 @@ def measure(name: str, form: str, rounds: int) -> dict:
 
 
 def _round(plain: FusedObjective, scaled: FusedObjective, points: np.ndarray) -> dict:
-    evaluation = _median(first_call(partial(plain.fun_and_jac, x)) for x in points)
+    evaluation = float(np.median([first_call(partial(plain.fun_and_jac, x)) for x in points]))
     seconds, fit = _timed(partial(_scipy, scaled))
     by_scipy = seconds / fit.nfev
     figures = {

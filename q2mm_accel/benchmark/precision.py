@@ -123,7 +123,7 @@ def _all_modes(objective: FusedObjective) -> Problem:
     references = ReferenceData()
     for number, system in enumerate(objective.systems):
         references.add_frequencies(np.zeros(3 * system.molecule.n_atoms), system=number)
-    return build_problem(objective.systems, parameter_space(objective.space.forcefield), tuple(references))
+    return build_problem(objective.systems, parameter_space(objective.space.forcefield), references)
 
 
 def _evaluation(objective: FusedObjective, modes: Problem, x: np.ndarray) -> Evaluation:

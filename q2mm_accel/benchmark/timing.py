@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable, Mapping
 from itertools import cycle
+from typing import TypeVar
 
 import numpy as np
+
+_Name = TypeVar("_Name")
 
 
 def first_call(function: Callable) -> float:
@@ -14,7 +17,7 @@ def first_call(function: Callable) -> float:
     return time.perf_counter() - begin
 
 
-def interleaved(functions: Mapping[str, Callable], points: np.ndarray, rounds: int) -> dict[str, np.ndarray]:
+def interleaved(functions: Mapping[_Name, Callable], points: np.ndarray, rounds: int) -> dict[_Name, np.ndarray]:
     """Times of each function, called in turn.
 
     Args:

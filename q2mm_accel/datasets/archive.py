@@ -129,7 +129,8 @@ def _wanted(archive: Path, members: list[tarfile.TarInfo]) -> list[tarfile.TarIn
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     """Write a plain file below `folder`; whatever else a member may be, or ask for, is not followed."""
     path = folder / member.name.partition("/")[2]
-    if not member.isreg() or not path.resolve().is_relative_to(folder.resolve()):
+    content = tar.extractfile(member) if member.isreg() else None
+    if content is None or not path.resolve().is_relative_to(folder.resolve()):
         raise tarfile.ExtractError(f"{member.name} is not a plain file within the archive's folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(tar.extractfile(member).read())
+    path.write_bytes(content.read())

@@ -150,7 +150,7 @@ def _existing(folder: Path, part: Path) -> Path:
 def _read_molecules(q2mm: SimpleNamespace, folder: Path) -> dict[str, Any]:
     """Readable name -> q2mm molecule. The files of the Hessians [kJ/mol/Å²] are numbered as the structures."""
     structures = q2mm.MacroModel(str(_existing(folder, _STRUCTURES))).structures
-    files = sorted(_existing(folder, _HESSIANS).glob("*.in"), key=lambda path: int(re.match(r"\d+", path.name)[0]))
+    files = sorted(_existing(folder, _HESSIANS).glob("*.in"), key=lambda path: int(re.split(r"\D", path.name)[0]))
     if len(structures) != len(files):
         raise DatasetError(
             f"{folder} has {len(structures)} structures, but {len(files)} Hessians. Delete it to have the data fetched "

@@ -22,8 +22,10 @@ from q2mm_accel.interop.q2mm_model import (
     system_from_q2mm,
     terms_from_q2mm,
 )
+from q2mm_accel.model.arguments import bounds_between
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.references import INDEX_WIDTHS, Reference, ReferenceData
+from q2mm_accel.model.reference_table import REFERENCE_KINDS
+from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 
 _GEOMETRY_KINDS = ("bond_length", "bond_angle", "torsion_angle")
@@ -105,7 +107,7 @@ def problem_from_q2mm(objective_function: Any) -> Q2MMProblem:
     scale[first_angle:first_torsion:2] = angle_factor
     _warn_left_out(theirs, molecules, handles, names)
     references = _references(objective_function.reference.values, systems)
-    return Q2MMProblem(systems, forcefield, references, x0, Bounds(lower, upper), scale)
+    return Q2MMProblem(systems, forcefield, references, x0, bounds_between(lower, upper), scale)
 
 
 def _check_objective(objective_function: Any) -> None:
@@ -179,7 +181,7 @@ def _references(values: Sequence[Any], systems: Sequence[System]) -> ReferenceDa
                 f"{what} is a {value.kind}, which q2mm compares after relaxing the geometry; objectives at fixed "
                 "geometries have no such thing. Remove it, or keep q2mm's own objective."
             )
-        if value.kind not in INDEX_WIDTHS:
+        if value.kind not in REFERENCE_KINDS:
             raise InteropError(f"{what} has the kind {value.kind!r}, which is unknown here. Remove it.")
         system = _position(value.molecule_idx, len(systems), f"{what}: molecule_idx")
         size = 3 * systems[system].molecule.n_atoms

@@ -135,7 +135,7 @@ def system_from_q2mm(molecule: Molecule, terms: dict[str, np.ndarray]) -> System
         InteropError: q2mm counts a term twice, which our systems cannot.
     """
     try:
-        return System(molecule, **terms)
+        return System(molecule, arrays=terms)
     except TopologyError as error:
         raise InteropError(f"q2mm's terms cannot be carried over: {error}") from error
 

@@ -17,9 +17,10 @@ def checked_path(path: str | os.PathLike, error: type[Q2MMAccelError]) -> Path:
     Raises:
         Q2MMAccelError: of the type `error`: it is none.
     """
-    if not isinstance(path, str | os.PathLike):
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str) or "\0" in name:
         raise error(f"path is {path!r:.60}; give the path of a file.")
-    return Path(path)
+    return Path(name)
 
 
 def _target(path: str | os.PathLike) -> Path:

@@ -148,10 +148,14 @@ def _decode(content: bytes) -> Checkpoint:
     version = int(_entry(entries, "version"))
     if version != VERSION:
         raise CheckpointError(f"it has version {version} of the format, and this q2mm_accel reads version {VERSION} only.")
-    values = {name: _entry(entries, name) for name in _ENTRIES if name != "version"}
-    values = {name: array if array.ndim else array.item() for name, array in values.items()}
     arrays = {name.removeprefix(_PREFIX): array for name, array in entries.items() if name.startswith(_PREFIX)}
-    return Checkpoint(arrays=arrays, **values)
+    return Checkpoint(
+        fingerprint=_entry(entries, "fingerprint").item(),
+        method=_entry(entries, "method").item(),
+        x=_entry(entries, "x"),
+        fun=_entry(entries, "fun").item(),
+        arrays=arrays,
+    )
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -186,7 +190,7 @@ def load_checkpoint(path: str | os.PathLike, fingerprint: str | None = None) -> 
     try:
         content = checked_path(path, CheckpointError).read_bytes()
     except OSError as error:
-        raise CheckpointError(f"Checkpoint {path} cannot be read: {error.strerror}. {_REMEDY}") from error
+        raise CheckpointError(f"Checkpoint {path} cannot be read: {error.strerror or error}. {_REMEDY}") from error
     try:
         checkpoint = _decode(content)
     except CheckpointError as error:

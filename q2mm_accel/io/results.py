@@ -32,10 +32,12 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
     """Read a force field that `write_forcefield` wrote.
 
     Raises:
-        ParameterError: the path or the file is none, or its content is inconsistent.
+        ParameterError: the file cannot be read or is none, or its content is inconsistent.
     """
     try:
         content = json.loads(checked_path(path, ParameterError).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read: {error.strerror or error}. Give the path of a force field.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

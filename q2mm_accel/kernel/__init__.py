@@ -1,8 +1,8 @@
 """From a parameter vector to loss and derivatives: everything here is traced by JAX, and nothing else.
 
 Arrays come in from `problem`, arrays go out; nothing is read from files, checked or kept. `loss` is where it begins.
-`over_batches` calls `observed` for every batch: local pieces and parameters -> energies and Hessians (`hessian`) ->
-eigenvalues (`spectrum`) -> what references read. `loss.finish` compares. `jacobian` takes the same way and adds the
+`over_batches` calls `compute_batch` for every batch: local pieces and parameters -> energies and Hessians (`hessian`) ->
+eigenvalues (`spectrum`) -> what references read. `loss.weigh` compares. `jacobian` takes the same way and adds the
 derivatives of each step (`slopes`, `modes`).
 
 Words:

@@ -21,7 +21,7 @@ def over_batches(problem: Problem, function, *arguments):
 
     Args:
         problem: the problem.
-        function: (batch, after, *arguments) -> (..., P) and 0 times a number to wait for, as `observables.observed`.
+        function: (batch, after, *arguments) -> (..., P) and 0 times a number to wait for, as `observables.compute_batch`.
         arguments: the same for all batches.
 
     Returns:

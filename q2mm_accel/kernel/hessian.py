@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 from q2mm_accel.model.kinds import KINDS, Coordinate, Form, Kind, form_named, pair_kinds, parameter_fields, term_kinds
-from q2mm_accel.problem.arrays import Batch, Bucket, Geometry, Pairs, Terms
+from q2mm_accel.problem.arrays import Array, Batch, Bucket, Geometry, Pairs, Terms
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.units import DEGREE
 
@@ -57,12 +56,13 @@ def derivatives(function: Callable, coordinates: tuple):
     def with_slope(a):
         return lambda *q: jax.jvp(function, q, along(a))
 
-    value, slopes, curvatures = None, [], {}
-    for a in range(count):
-        for b in range(a + 1):
-            (value, slope), (_, curvatures[a, b]) = jax.jvp(with_slope(a), coordinates, along(b))
-        slopes.append(slope)
-    return value, slopes, curvatures
+    values, slopes, curvatures = [], [], {}
+    for a, b in couples(count):
+        (value, slope), (_, curvatures[a, b]) = jax.jvp(with_slope(a), coordinates, along(b))
+        values.append(value)
+        if a == b:
+            slopes.append(slope)
+    return values[0], slopes, curvatures
 
 
 def _seen(coordinate: Coordinate, value, parameters):
@@ -78,13 +78,14 @@ def _seen(coordinate: Coordinate, value, parameters):
     return deviation - 2.0 * math.pi * jnp.round(jax.lax.stop_gradient(deviation) / (2.0 * math.pi))
 
 
-def coefficients_of(kind: Kind, form: Form, terms: Terms, parameters) -> Coefficients:
+def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coefficients:
     """The coefficients of a kind's terms.
 
     With u = π - θ of an angle and ratio = (∂e/∂u) / u: ∂²E = (e'' - ratio) ∂u ∂uᵀ + ratio ∂²(u²)/2, always finite.
     Below `NEARLY_LINEAR` the part of e that is linear in u is left out of the derivatives: it has a kink at u = 0, whose
     sub-gradient is taken as 0. For an equilibrium of 180 degrees there is none. The ratio then is the mean of e'' between
-    u and 0, by Gauss' rule with two nodes, good to terms in u⁴.
+    u and 0, by Gauss' rule with two nodes, good to terms in u⁴. Mixed derivatives by u and another coordinate lose what
+    they have at u = 0, which is twice their mean less their value at u, good to terms in u².
 
     Args:
         kind: the kind.
@@ -112,10 +113,16 @@ def coefficients_of(kind: Kind, form: Form, terms: Terms, parameters) -> Coeffic
         linear = values[place] < NEARLY_LINEAR
         ratios[place] = jnp.where(linear, mean, slopes[place][0] / jnp.where(linear, 1.0, values[place]))
     first = [ratios[a] * values[a] if a in ratios else slopes[a][0] for a in range(len(coordinates))]
-    along = [
-        curvatures[a, b][0] - ratios[a] if a == b and a in ratios else curvatures[a, b][0]
-        for a, b in couples(len(coordinates))
-    ]
+    along = []
+    for a, b in couples(len(coordinates)):
+        factor = curvatures[a, b][0]
+        for number, place in enumerate(angles):
+            if a == b == place:
+                factor = factor - ratios[place]
+            elif place in (a, b):
+                mean = 0.5 * (curvatures[a, b][1 + 2 * number] + curvatures[a, b][2 + 2 * number])
+                factor = jnp.where(values[place] < NEARLY_LINEAR, 2.0 * (curvatures[a, b][0] - mean), factor)
+        along.append(factor)
     curved = [ratios.get(a, slopes[a][0]) for a in range(len(coordinates))]
     found = Coefficients(value[0], jnp.stack(first), jnp.stack(along), jnp.stack(curved))
     return jax.tree.map(lambda each: jnp.where(terms.present, each, 0.0), found)
@@ -133,11 +140,11 @@ def term_parameters(terms: Terms, vector):
     return jnp.stack([vector[places[:, column]] for column in range(places.shape[1])])
 
 
-def term_coefficients(batch: Batch, vector) -> dict[str, Coefficients]:
+def _all_terms(batch: Batch, vector) -> dict[str, Coefficients]:
     """The coefficients of all terms by kind, from all parameters of the force field (n_parameters,)."""
     form, kinds = form_named(batch.form), term_kinds()
     return {
-        kind: coefficients_of(kinds[kind], form, terms, term_parameters(terms, vector))
+        kind: term_coefficients(kinds[kind], form, terms, term_parameters(terms, vector))
         for kind, terms in batch.terms.items()
     }
 
@@ -151,13 +158,13 @@ def atom_parameters(batch: Batch, kind: str, vector) -> list:
         if kind not in bucket.pairs:
             results.append(None)
             continue
-        present = bucket.geometry.atom_present
+        present = bucket.distances.atom_present
         types = jnp.where(present, bucket.pairs[kind].types, 0)
         results.append(jnp.stack([jnp.where(present, block[:, column][types], 1.0) for column in range(width)]))
     return results
 
 
-def coefficients_of_pairs(batch: Batch, kind: str, first, second) -> list:
+def pair_coefficients(batch: Batch, kind: str, first, second) -> list:
     """The coefficients of a kind of pairs from `atom_parameters` of the pairs' first and second atoms.
 
     All buckets are evaluated in one row, so that the energy is compiled once.
@@ -169,7 +176,7 @@ def coefficients_of_pairs(batch: Batch, kind: str, first, second) -> list:
     chosen = [number for number, bucket in enumerate(batch.buckets) if kind in bucket.pairs]
     present, distance, factors, *combined = (
         _flat([batch.buckets[number].pairs[kind].present for number in chosen]),
-        _flat([batch.buckets[number].geometry.distance for number in chosen]),
+        _flat([batch.buckets[number].distances.distance for number in chosen]),
         _flat_factors([batch.buckets[number].pairs[kind] for number in chosen], distance_type=batch.dtype),
         *(
             _flat(
@@ -209,14 +216,14 @@ def _flat_factors(pairs: list[Pairs], distance_type):
     return _flat([jnp.where(each.present, factors, 1.0) for each, factors in zip(pairs, ones, strict=True)])
 
 
-def pair_coefficients(batch: Batch, vector) -> list:
+def _all_pairs(batch: Batch, vector) -> list:
     """The coefficients of all pairs, summed over their kinds; of each bucket a `PairCoefficients`, or None."""
     total: list[Any] = [None] * len(batch.buckets)
     for kind in pair_kinds():
         if not any(kind in bucket.pairs for bucket in batch.buckets):
             continue
         atoms = atom_parameters(batch, kind, vector)
-        for number, found in enumerate(coefficients_of_pairs(batch, kind, atoms, atoms)):
+        for number, found in enumerate(pair_coefficients(batch, kind, atoms, atoms)):
             if found is not None:
                 total[number] = found if total[number] is None else jax.tree.map(jnp.add, total[number], found)
     return total
@@ -227,11 +234,11 @@ def energies(batch: Batch, vector):
     counts = [bucket.component_present.shape[0] for bucket in batch.buckets]
     dtype = batch.buckets[0].inverse_root_masses.dtype
     total = jnp.zeros(sum(counts), dtype)
-    for kind, found in term_coefficients(batch, vector).items():
+    for kind, found in _all_terms(batch, vector).items():
         molecule = jnp.where(batch.terms[kind].present, batch.terms[kind].molecule, 0)
         total = total.at[molecule].add(found.value.astype(dtype))
     results, start = [], 0
-    for count, bucket, pairs in zip(counts, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for count, bucket, pairs in zip(counts, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = total[start : start + count]
         if pairs is not None:
             result = result + 0.5 * pairs.value.sum(axis=(1, 2), dtype=dtype)
@@ -244,7 +251,7 @@ def gradients(batch: Batch, vector):
     """Gradients of the energies of each bucket's molecules, (M, D) [kcal/mol/Å], components axis by axis."""
     shapes = [bucket.component_present.shape for bucket in batch.buckets]
     total = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
-    for kind, found in term_coefficients(batch, vector).items():
+    for kind, found in _all_terms(batch, vector).items():
         terms = batch.terms[kind]
         present = terms.present[:, None]
         updates = sum(
@@ -252,7 +259,7 @@ def gradients(batch: Batch, vector):
         )
         total = total.at[jnp.where(present, terms.components, 0)].add(updates)
     results, start = [], 0
-    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = total[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
             result = result + (pairs.slope[:, None] * directions(bucket)).sum(axis=3).reshape(shape)
@@ -268,9 +275,9 @@ def whole_mechanics(batch: Batch, vector):
 
 def directions(bucket: Bucket):
     """Unit vectors between the atoms of a bucket's molecules, (M, 3, N, N), 0 where padded."""
-    present = bucket.geometry.atom_present
+    present = bucket.distances.atom_present
     both = present[:, :, None] & present[:, None, :]
-    return jnp.where(both[:, None], bucket.geometry.direction, 0.0)
+    return jnp.where(both[:, None], bucket.distances.direction, 0.0)
 
 
 def term_updates(terms: Terms, along, curved):
@@ -314,17 +321,17 @@ def pairwise(geometry: Geometry, slope, curvature):
 def hessians(batch: Batch, vector):
     """Hessians of each bucket's molecules, (M, D, D) [kcal/mol/Å²], components axis by axis; 0 where padded."""
     shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
-    found = term_coefficients(batch, vector)
+    found = _all_terms(batch, vector)
     updates = [term_updates(batch.terms[kind], each.along, each.curved) for kind, each in found.items()]
     buffer = jnp.zeros(sum(math.prod(shape) for shape in shapes), batch.dtype)
     if updates:
         places, values = (_flat(parts) for parts in zip(*updates, strict=True))
         buffer = buffer.at[places].add(values)
     results, start = [], 0
-    for shape, bucket, pairs in zip(shapes, batch.buckets, pair_coefficients(batch, vector), strict=True):
+    for shape, bucket, pairs in zip(shapes, batch.buckets, _all_pairs(batch, vector), strict=True):
         result = buffer[start : start + math.prod(shape)].reshape(shape)
         if pairs is not None:
-            result = result + pairwise(bucket.geometry, pairs.slope, pairs.curvature).reshape(shape)
+            result = result + pairwise(bucket.distances, pairs.slope, pairs.curvature).reshape(shape)
         results.append(result if bucket.fixed is None else result + bucket.fixed.hessian)
         start += math.prod(shape)
     return results

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches
-from q2mm_accel.kernel.loss import expand, finish
+from q2mm_accel.kernel.loss import expand, weigh
 from q2mm_accel.kernel.modes import eigenvalue_slopes
-from q2mm_accel.kernel.observables import assembled, mechanics, spectra
+from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import changes, energy_slopes, hessian_slopes
 from q2mm_accel.problem.arrays import Batch, Problem
 
@@ -28,7 +28,7 @@ def residuals_and_jacobian(problem: Problem, vector):
     computed, slopes = observed[0], observed[1:]
 
     def finished(change, direction):
-        return jax.jvp(partial(finish, problem), (computed, parameters), (change, direction))
+        return jax.jvp(partial(weigh, problem), (computed, parameters), (change, direction))
 
     directions = jnp.eye(len(parameters), dtype=parameters.dtype)
     residuals, by_parameter = jax.vmap(finished, out_axes=(None, 1))(slopes, directions)
@@ -36,10 +36,10 @@ def residuals_and_jacobian(problem: Problem, vector):
 
 
 def _with_slopes(batch: Batch, after, parameters):
-    """What `observables.observed` gives in the first row, and its derivatives by all parameters, (1 + n_parameters, P)."""
+    """First row as `observables.compute_batch` gives it, then its derivatives by all parameters, (1 + n_parameters, P)."""
     total, matrices = mechanics(batch, parameters)
     values, vectors, after = spectra(batch, matrices, after)
-    computed = assembled(batch, total, matrices, values)
+    computed = gather(batch, total, matrices, values)
     return jnp.concatenate([computed[None], _slopes(batch, parameters.astype(batch.dtype), vectors)]), after
 
 
@@ -53,7 +53,7 @@ def _slopes(batch: Batch, parameters, vectors):
         matrices = hessian_slopes(batch, found)
     if "eigenvalues" in needed:
         values = eigenvalue_slopes(batch, found, vectors)
-    return jax.vmap(partial(assembled, batch))(total, matrices, values)
+    return jax.vmap(partial(gather, batch))(total, matrices, values)
 
 
 def jacobian(problem: Problem, vector):

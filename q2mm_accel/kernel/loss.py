@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches
-from q2mm_accel.kernel.observables import observed
+from q2mm_accel.kernel.observables import compute_batch
 from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.kernel.spectrum import frequency
 from q2mm_accel.problem.arrays import Priors, Problem
@@ -21,13 +21,13 @@ def expand(problem: Problem, vector):
     return expansion.offset + jnp.where(present, expansion.coefficients * elements, 0.0).sum(axis=1)
 
 
-def outputs(problem: Problem, parameters):
-    """What references read of all batches, flat, from all parameters of the force field, as `observed` gives it."""
-    return over_batches(problem, observed, parameters)
+def compute(problem: Problem, parameters):
+    """What references read of all batches, flat, from all parameters of the force field, as `compute_batch` gives it."""
+    return over_batches(problem, compute_batch, parameters)
 
 
-def compared(problem: Problem, computed):
-    """What the force field gives for every reference, (R,), in the references' units, from `outputs`; 0 where padded."""
+def compare(problem: Problem, computed):
+    """What the force field gives for every reference, (R,), in the references' units, from `compute`; 0 where padded."""
     references = problem.references
     computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
@@ -55,13 +55,13 @@ def _offsets(references, computed):
     return jnp.where(relative, sums[group], 0.0)
 
 
-def finish(problem: Problem, computed, parameters):
-    """Residuals from `outputs` and all parameters of the force field; 0 where padded.
+def weigh(problem: Problem, computed, parameters):
+    """Residuals from `compute` and all parameters of the force field; 0 where padded.
 
     The first R are weight (reference - computed), shaped by the loss; those of the priors follow, (P,).
     """
     references = problem.references
-    difference = jnp.where(references.present, references.value, 0.0) - compared(problem, computed)
+    difference = jnp.where(references.present, references.value, 0.0) - compare(problem, computed)
     deviations = shaped(problem.loss, jnp.where(references.present, references.weight, 0.0) * difference, problem.f_scale)
     if not len(problem.priors.present):
         return deviations
@@ -76,13 +76,13 @@ def _from_centers(priors: Priors, parameters):
 
 def predictions(problem: Problem, vector):
     """What the force field gives for every reference at a vector (n,): (R,), in the references' units; 0 where padded."""
-    return compared(problem, outputs(problem, expand(problem, vector)))
+    return compare(problem, compute(problem, expand(problem, vector)))
 
 
 def residuals(problem: Problem, vector):
-    """The residuals at a vector (n,), whose squares sum to the loss: (R + P,), as `finish` gives them."""
+    """The residuals at a vector (n,), whose squares sum to the loss: (R + P,), as `weigh` gives them."""
     parameters = expand(problem, vector)
-    return finish(problem, outputs(problem, parameters), parameters)
+    return weigh(problem, compute(problem, parameters), parameters)
 
 
 def loss(problem: Problem, vector):

@@ -118,7 +118,7 @@ def _of_pairs(bucket: Bucket, kind: str, found: PairCoefficients, n_types: int):
     the squares of single atoms are weighted by sums of K over the type, the mixed products need the whole K.
     """
     width, n_molecules, n_atoms, _ = found.slope.shape
-    blocks = jax.vmap(pair_blocks, (None, 0, 0), 1)(bucket.geometry, found.slope, found.curvature)
+    blocks = jax.vmap(pair_blocks, (None, 0, 0), 1)(bucket.distances, found.slope, found.curvature)
     matrix = blocks.transpose(0, 1, 2, 4, 3, 5).reshape(n_molecules, width * 3 * n_atoms, 3 * n_atoms)
     upper = jnp.stack([blocks[:, :, axis, (axis + step) % 3] for step in (0, 1) for axis in range(3)], axis=2)
     types = types_of_atoms(bucket, kind, n_types)

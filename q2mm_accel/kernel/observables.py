@@ -9,7 +9,7 @@ from q2mm_accel.problem.arrays import Batch
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
-def observed(batch: Batch, after, parameters):
+def compute_batch(batch: Batch, after, parameters):
     """What references read, (P,), from all parameters of the force field.
 
     Energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and eigenmatrices [hartree/bohr²].
@@ -24,7 +24,7 @@ def observed(batch: Batch, after, parameters):
     """
     total, matrices = mechanics(batch, parameters)
     values, _, after = spectra(batch, matrices, after)
-    return assembled(batch, total, matrices, values), after
+    return gather(batch, total, matrices, values), after
 
 
 def mechanics(batch: Batch, parameters):
@@ -66,7 +66,7 @@ def spectra(batch: Batch, matrices, after):
     return values, vectors, after
 
 
-def assembled(batch: Batch, total, matrices, values):
+def gather(batch: Batch, total, matrices, values):
     """What references read, (P,), from what `mechanics` and `spectra` give for each bucket; linear in all of it."""
     results = []
     for number, bucket in enumerate(batch.buckets):
@@ -77,7 +77,7 @@ def assembled(batch: Batch, total, matrices, values):
             results.append(values[number].astype(dtype))
         if "hessian" in bucket.outputs:
             results.append(matrices[number].astype(dtype))
-        if "eigenmatrix" in bucket.outputs:
+        if "eigenmatrix" in bucket.outputs and bucket.eigenvectors is not None:
             matrix = matrices[number].astype(dtype)
             results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrix @ bucket.eigenvectors)
     return jnp.concatenate([result.reshape(-1) for result in results])[batch.read]

@@ -6,13 +6,16 @@ kind declares an equilibrium, the potential sees the deviation from it, so that 
 angle. Energies are in kcal/mol, lengths in Å, angles in radians, charges in e.
 """
 
+import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 
 from q2mm_accel.errors import FormError
 from q2mm_accel.model.arguments import truth
+from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import (
     FORMS,
     KINDS,
@@ -107,13 +110,19 @@ def bend_bend(first, second, force_constant, *_):
     return force_constant * first * second
 
 
-def damped_torsion(angle, first, second, force_constant, periodicity, phase):
-    """E = w k (1 + cos(n φ - γ)), with the w of `faded` by the smaller sine of the two inner angles.
+@dataclass(frozen=True)
+class Damped:
+    """E = w e(φ), with the w of `faded` by the smaller sine of the two inner angles.
 
     The dihedral's own derivatives grow without bound as an inner angle becomes straight.
     Source: q2mm after its version 5.0.0a2.
     """
-    return faded(jnp.minimum(jnp.sin(first), jnp.sin(second))) * cosine_torsion(angle, force_constant, periodicity, phase)
+
+    energy: Callable
+
+    def __call__(self, angle, first, second, *parameters):
+        """From the dihedral and its two inner angles [rad]."""
+        return faded(jnp.minimum(jnp.sin(first), jnp.sin(second))) * self.energy(angle, *parameters)
 
 
 def faded(sine):
@@ -199,9 +208,10 @@ def register_form(name: str, like: str = "harmonic", *, damped_torsions: bool | 
         name: the new form's name.
         like: an existing form whose potentials it keeps where none is given.
         damped_torsions: whether torsions fade out as an inner angle becomes straight, below 10 degrees; as in `like` by
-            default. They are exact in the forms that come with the package.
+            default. They are exact in the forms that come with the package. A given `torsion` is that without fading.
         potentials: name of a kind -> its energy, as `kernel.potentials` describes it; or how pairs combine the parameters
-            of two atoms: combine_radii, combine_epsilons, combine_charges, and so on for the fields of other kinds of pairs.
+            of two atoms: combine_radii, combine_epsilons, combine_charges, and so on for the fields of other kinds of
+            pairs, in full (combine_<field>) where two kinds would share the short name.
 
     Raises:
         FormError: the name is taken, `like` is unknown, or a keyword is neither a kind nor a combination, or no function.
@@ -213,28 +223,35 @@ def register_form(name: str, like: str = "harmonic", *, damped_torsions: bool | 
     old = form_named(like)
     if damped_torsions is not None:
         truth(damped_torsions, "damped_torsions", FormError)
-    combined = {
-        f"combine_{field.removeprefix(f'{kind}_')}": field for kind, each in pair_kinds().items() for field in each.fields
-    }
+    combined = _names_of_combinations()
     unknown = set(potentials) - set(KINDS) - set(combined)
     if unknown:
         raise FormError(f"{name!r}: unknown potential {sorted(unknown)}; a form has {[*KINDS, *combined]}.")
     for key, function in potentials.items():
         if not callable(function):
             raise FormError(f"{name!r}: {key} is {function!r}; it must be a function.")
-    coordinates = dict(old.coordinates)
-    energies = {key: each for key, each in potentials.items() if key in KINDS}
-    if damped_torsions is not None:
-        coordinates.pop("torsion", None)
-        energies.setdefault("torsion", damped_torsion if damped_torsions else cosine_torsion)
-        if damped_torsions:
-            coordinates["torsion"] = _DAMPED_TORSION
+    energies = {**old.energies, **{key: each for key, each in potentials.items() if key in KINDS}}
+    coordinates = {kind: each for kind, each in old.coordinates.items() if kind != "torsion"}
+    if isinstance(energies["torsion"], Damped):
+        energies["torsion"] = energies["torsion"].energy
+    if "torsion" in old.coordinates if damped_torsions is None else damped_torsions:
+        energies["torsion"], coordinates["torsion"] = Damped(energies["torsion"]), _DAMPED_TORSION
     FORMS[name] = Form(
-        {**old.energies, **energies},
+        energies,
         {**old.combinations, **{combined[key]: each for key, each in potentials.items() if key in combined}},
         coordinates,
         old.one_four,
     )
+
+
+def _names_of_combinations() -> dict[str, str]:
+    """Keywords of `register_form` for combinations -> the field that each is of."""
+    names = {}
+    for kind, each in pair_kinds().items():
+        for field in each.fields:
+            names.setdefault(f"combine_{field.removeprefix(f'{kind}_')}", field)
+            names[f"combine_{field}"] = field
+    return names
 
 
 def register_kind(kind: Kind | PairKind, energy: Callable, **combinations: Callable) -> None:
@@ -244,8 +261,8 @@ def register_kind(kind: Kind | PairKind, energy: Callable, **combinations: Calla
         kind: its declaration; terms then are `<name>_atoms` and `<name>_types` of `System`, and parameters are the declared
             fields of `ForceField`.
         energy: (coordinates or deviations, parameters, parameters it reads, constants) -> kcal/mol, element by element on
-            arrays, by functions of `jax.numpy` that have two derivatives. Of a kind of pairs: (distance, the pair's
-            parameters).
+            arrays, by functions of `jax.numpy` that have two derivatives, also where everything is 1 and deviations are 0,
+            as in padding. Of a kind of pairs: (distance, the pair's parameters).
         combinations: of a kind of pairs, for each of its fields (first, second) -> the pair's parameter.
 
     Raises:
@@ -260,6 +277,10 @@ def register_kind(kind: Kind | PairKind, energy: Callable, **combinations: Calla
             f"{' and for the combination of each of ' + ', '.join(sorted(wanted)) if wanted else ''}; given were {energy!r} "
             f"and {sorted(combinations)}."
         )
+    reserved = {*dir(ForceField), *ForceField.__dataclass_fields__, *inspect.signature(register_form).parameters}
+    for name in (kind.name, *kind.fields):
+        if name in reserved:
+            raise FormError(f"the kind {kind.name!r}: {name!r} is a name of the package's own. Choose another name.")
     add_kind(kind)
     for name, form in list(FORMS.items()):
         FORMS[name] = Form(

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from q2mm_accel.kernel.hessian import (
     Coefficients,
     atom_parameters,
-    coefficients_of,
-    coefficients_of_pairs,
+    pair_coefficients,
     pairwise,
+    term_coefficients,
     term_parameters,
     term_updates,
 )
@@ -46,7 +46,7 @@ def _term_changes(kind: Kind, form: Form, terms: Terms, vector) -> Coefficients:
     parameters = term_parameters(terms, vector)
 
     def by_parameter(direction):
-        return jax.jvp(partial(coefficients_of, kind, form, terms), (parameters,), (direction,))[1]
+        return jax.jvp(partial(term_coefficients, kind, form, terms), (parameters,), (direction,))[1]
 
     count = len(parameters)
     unit = jnp.eye(count, dtype=parameters.dtype)[:, :, None]
@@ -59,7 +59,7 @@ def _pair_changes(batch: Batch, kind: str, vector) -> list:
 
     def by_parameter(column):
         direction = [None if each is None else jnp.zeros_like(each).at[column].set(1.0) for each in atoms]
-        return jax.jvp(lambda first: coefficients_of_pairs(batch, kind, first, atoms), (atoms,), (direction,))[1]
+        return jax.jvp(lambda first: pair_coefficients(batch, kind, first, atoms), (atoms,), (direction,))[1]
 
     return jax.lax.map(by_parameter, jnp.arange(len(KINDS[kind].parameters)))
 
@@ -98,9 +98,9 @@ def by_bucket(flat, shapes):
 
 def types_of_atoms(bucket: Bucket, kind: str, n_types: int):
     """1 where an atom has the type of a kind of pairs, (M, n_types, N)."""
-    types = jnp.where(bucket.geometry.atom_present, bucket.pairs[kind].types, -1)
+    types = jnp.where(bucket.distances.atom_present, bucket.pairs[kind].types, -1)
     matches = jnp.arange(n_types, dtype=types.dtype)[None, :, None] == types[:, None]
-    return matches.astype(bucket.geometry.distance.dtype)
+    return matches.astype(bucket.distances.distance.dtype)
 
 
 def n_types_of(batch: Batch, kind: str) -> int:
@@ -144,7 +144,7 @@ def hessian_slopes(batch: Batch, found: Changes):
 
         def of_one(of_type, slope, curvature):
             own = [of_type[:, :, None] * change for change in (slope, curvature)]
-            return pairwise(bucket.geometry, *(each + jnp.swapaxes(each, 1, 2) for each in own))
+            return pairwise(bucket.distances, *(each + jnp.swapaxes(each, 1, 2) for each in own))
 
         both = jax.vmap(jax.vmap(of_one, (None, 0, 0)), (1, None, None))
         return both(types, each.slope, each.curvature).reshape(-1, *shapes[number])

@@ -8,6 +8,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from q2mm_accel.kernel.refine import refined
 from q2mm_accel.problem.arrays import Bucket
+from q2mm_accel.runtime import jax_setting
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 SMALLEST_FREQUENCY = 1.0
@@ -34,7 +35,7 @@ def eigenpairs(matrices):
     By the implementation that JAX chooses: LAPACK's divide and conquer on CPU; on CUDA, cuSOLVER's for whole batches.
     """
     vectors, values = jax.lax.linalg.eigh(matrices, symmetrize_input=False)
-    if values.dtype == jnp.float32 and jax.config.jax_enable_x64:
+    if values.dtype == jnp.float32 and jax_setting("jax_enable_x64"):
         return refined(matrices, values, vectors)
     return values, vectors
 

@@ -1,11 +1,11 @@
 """What users pass, turned into float64 arrays, tuples and plain values, or refused by the name of the argument."""
 
 from collections.abc import Iterable, Sequence
-from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.optimize import Bounds
 
 from q2mm_accel.errors import ParameterError, Q2MMAccelError
 
@@ -18,8 +18,9 @@ def real_array(
     error: type[Q2MMAccelError],
     ndim: int | None = None,
     shape: tuple[int, ...] | None = None,
+    finite: bool = True,
 ) -> np.ndarray:
-    """A fresh float64 array of finite real numbers.
+    """A fresh float64 array of real numbers.
 
     Args:
         values: any array-like: lists, integers, float32, big-endian, read-only ...
@@ -27,6 +28,7 @@ def real_array(
         error: the type of error to raise.
         ndim: the number of dimensions they must have; any by default.
         shape: the shape they must have; any by default.
+        finite: whether all of them must be finite.
 
     Returns:
         The array, contiguous, a copy.
@@ -45,10 +47,11 @@ def real_array(
     if raw.dtype.kind not in "fiuO" or not fits:
         raise error(f"{wanted}, but has the shape {raw.shape} and the dtype {raw.dtype}: {str(values)[:60]}")
     try:
-        array = np.array(raw, dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):  # of longer numbers: what becomes infinite is refused below
+            array = np.array(raw, dtype=np.float64, order="C")
     except (TypeError, ValueError, OverflowError) as problem:
         raise error(f"{wanted}: {problem}.") from problem
-    if not np.all(np.isfinite(array)):
+    if finite and not np.all(np.isfinite(array)):
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         found = f"element {place} is {array[place]}" if place else f"it is {array}"
         raise error(f"{what} must be finite, but {found}.")
@@ -83,9 +86,10 @@ def integer(value: object, what: str, error: type[Q2MMAccelError]) -> int:
     Raises:
         Q2MMAccelError: of the type `error`: it is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
-        raise error(f"{what} is {value!r:.60}; it must be an integer.")
-    return int(value)
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        if float(value).is_integer():
+            return int(value)
+    raise error(f"{what} is {value!r:.60}; it must be an integer.")
 
 
 def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error: type[Q2MMAccelError]) -> tuple[_Kind, ...]:
@@ -96,9 +100,11 @@ def as_tuple(items: _Kind | Iterable[_Kind], kind: type[_Kind], what: str, error
     """
     if isinstance(items, kind):
         return (items,)
-    if not isinstance(items, Iterable):
-        raise error(f"{what} is {items!r:.60}; give a sequence of {kind.__name__}.")
-    result = tuple(items)
+    try:
+        iterator = iter(cast(Iterable[_Kind], items))  # arrays without axes are instances of Iterable, and yet not iterable
+    except TypeError as problem:
+        raise error(f"{what} is {items!r:.60}; give a sequence of {kind.__name__}.") from problem
+    result = tuple(iterator)
     for number, item in enumerate(result):
         if not isinstance(item, kind):
             raise error(f"{what}[{number}] is a {type(item).__name__}; make a {kind.__name__} of it.")
@@ -133,7 +139,7 @@ def parameter_vector(values: ArrayLike, labels: Sequence[str], what: str) -> np.
         raise ParameterError(
             f"{what} must have the shape ({len(labels)},), one number per parameter, but has {vector.shape}."
         )
-    for number in np.flatnonzero(~np.isfinite(vector)):
+    for number in np.flatnonzero(~np.isfinite(vector)).tolist():
         raise ParameterError(f"{what}[{number}] ({labels[number]}) is {vector[number]}; it must be finite.")
     return vector
 
@@ -152,3 +158,9 @@ def parameter_rows(values: ArrayLike, labels: Sequence[str], what: str) -> np.nd
         raise ParameterError(f"{what} must have the shape (S, {len(labels)}), but has {rows.shape}.")
     checked = [parameter_vector(row, labels, f"{what}[{number}]") for number, row in enumerate(rows)]
     return np.array(checked, dtype=np.float64).reshape(rows.shape)
+
+
+def bounds_between(lower: np.ndarray, upper: np.ndarray) -> Bounds:
+    """SciPy's bounds of a vector, shape (n,), which takes arrays although it is not annotated so."""
+    limits: Any = (lower, upper)
+    return Bounds(*limits)

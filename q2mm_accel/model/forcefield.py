@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
 from q2mm_accel.errors import FormError, ParameterError
-from q2mm_accel.model.arguments import real_array
+from q2mm_accel.model.arguments import bounds_between, real_array
 from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
 _Value = TypeVar("_Value")
@@ -64,6 +64,10 @@ class ForceField:
         object.__setattr__(self, "form", form)
         object.__setattr__(self, "arrays", _complete({name: _field(name, values) for name, values in given.items()}))
         object.__setattr__(self, "labels", self._labels(labels))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
+        self.__init__(**state)
 
     def __getattr__(self, name: str) -> np.ndarray:
         """The array of a field, shape (n_types,)."""
@@ -148,7 +152,7 @@ class ForceField:
     def bounds(self) -> Bounds:
         """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
         lower, upper = np.array(self.each(lambda parameter: parameter.bounds), dtype=np.float64).reshape(-1, 2).T
-        return Bounds(lower, upper)
+        return bounds_between(lower, upper)
 
     @property
     def typical_scale(self) -> np.ndarray:
@@ -170,11 +174,14 @@ class ForceField:
         return [what(parameter) for _, _, parameter in self._entries()]
 
 
-def _field(name: str, values: ArrayLike) -> np.ndarray:
+def _field(name: str, values: ArrayLike | None) -> np.ndarray:
     known = [*parameter_fields(), *constant_fields()]
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.0)
-        raise ParameterError(f"a force field has no field {name!r}; did you mean {' or '.join(map(repr, near))}?")
+        raise ParameterError(
+            f"a force field has no field {name!r}; did you mean {' or '.join(map(repr, near))}? A field of a kind of your "
+            "own exists once register_kind has made the kind known."
+        )
     return _vector(values, name)
 
 
@@ -209,12 +216,12 @@ def _check_constant(field: str, values: np.ndarray, integer: bool) -> None:
             raise ParameterError(f"{field}[{number}] is {value}; a periodicity is an integer from 1.")
 
 
-def _vector(values: ArrayLike, what: str) -> np.ndarray:
+def _vector(values: ArrayLike | None, what: str) -> np.ndarray:
     try:
         raw = np.asarray(values, dtype=object)
     except ValueError as error:
         raise ParameterError(f"{what} must be a list of real numbers: {error}.") from error
-    if raw.ndim != 1:
+    if values is None or raw.ndim != 1:
         raise ParameterError(f"{what} must be one-dimensional, but has the shape {raw.shape}.")
     for number, value in enumerate(raw):
         if isinstance(value, float | np.floating) and not np.isfinite(value):

@@ -7,9 +7,10 @@ functional form (kernel/potentials.py), so that one kind may have several.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from q2mm_accel.errors import FormError
+from q2mm_accel.model.arguments import as_tuple
 
 Sign = Literal["any", "positive", "not negative"]
 Measure = Literal["distance", "angle", "dihedral"]
@@ -110,6 +111,13 @@ class Kind:
     constants: tuple[Constant, ...] = ()
     equivalent: tuple[int, ...] | None = None
 
+    def __post_init__(self) -> None:
+        """Make tuples of what may be lists or single entries."""
+        classes = {"coordinates": Coordinate, "parameters": Parameter, "reads": Read, "constants": Constant}
+        for name, wanted in classes.items():
+            what = f"the kind {self.name!r}: {name}"
+            object.__setattr__(self, name, as_tuple(getattr(self, name), wanted, what, FormError))
+
     @property
     def fields(self) -> tuple[str, ...]:
         """Fields of the force field that hold its adjustable parameters."""
@@ -136,6 +144,11 @@ class PairKind:
 
     name: str
     parameters: tuple[Parameter, ...]
+
+    def __post_init__(self) -> None:
+        """Make a tuple of what may be a list or a single entry."""
+        what = f"the kind {self.name!r}: parameters"
+        object.__setattr__(self, "parameters", as_tuple(self.parameters, Parameter, what, FormError))
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -296,7 +309,7 @@ _DECLARED: tuple[Kind | PairKind, ...] = (
         name="coulomb",
         parameters=(Parameter("coulomb_charges", "charge", "e", (-5.0, 5.0), 0.05),),
     ),
-    Kind(  # pairs whose values are given, instead of combined from those of their atoms
+    Kind(  # pairs whose values are given, as they would be combined: in mm3 the radius is the whole distance of the minimum
         name="special_vdw",
         n_atoms=2,
         coordinates=(Coordinate("distance", (0, 1)),),
@@ -348,19 +361,43 @@ def add_kind(kind: Kind | PairKind) -> None:
     Raises:
         FormError: its name or one of its fields is taken, or its declaration contradicts itself.
     """
+    if not isinstance(kind.name, str) or kind.name in KINDS or not kind.name.isidentifier():
+        raise FormError(f"a kind cannot be named {kind.name!r}: it is taken or no identifier. Choose another name.")
+    _check_fields(kind)
+    if isinstance(kind, Kind):
+        _check_reads(kind)
+        _check_coordinates(kind)
+    KINDS[kind.name] = kind
+
+
+def _check_fields(kind: Kind | PairKind) -> None:
     taken = {*parameter_fields(), *constant_fields()}
     constants = kind.constants if isinstance(kind, Kind) else ()
     fields = [entry.field for entry in (*kind.parameters, *constants)]
-    if kind.name in KINDS or not kind.name.isidentifier():
-        raise FormError(f"a kind cannot be named {kind.name!r}: it is taken or no identifier. Choose another name.")
     for name in fields:
         if name in taken or not name.isidentifier() or fields.count(name) > 1:
             raise FormError(f"the kind {kind.name!r}: the field {name!r} is taken or no identifier. Choose another name.")
     if not kind.parameters:
         raise FormError(f"the kind {kind.name!r} has no parameters; a kind needs at least one.")
-    if isinstance(kind, Kind):
-        _check_coordinates(kind)
-    KINDS[kind.name] = kind
+    for parameter in kind.parameters:
+        lower, upper = parameter.bounds
+        if not lower <= upper or not parameter.typical > 0.0 or parameter.sign not in get_args(Sign):
+            raise FormError(
+                f"the kind {kind.name!r}: {parameter.field} has the bounds {parameter.bounds}, the typical change "
+                f"{parameter.typical} and the sign {parameter.sign!r}; give bounds (lower, upper), a change above 0 and one "
+                f"of {', '.join(map(repr, get_args(Sign)))}."
+            )
+
+
+def _check_reads(kind: Kind) -> None:
+    for read in kind.reads:
+        other = KINDS.get(read.kind)
+        known = isinstance(other, Kind) and read.field in other.fields and len(read.atoms) == other.n_atoms
+        if not known or not set(read.atoms) <= set(range(kind.n_atoms)):
+            raise FormError(
+                f"the kind {kind.name!r} reads {read}, but there is no such parameter of a known kind of term. Name a field "
+                f"of that kind, and those of the atoms 0 to {kind.n_atoms - 1} that are its."
+            )
 
 
 _WIDTHS = {"distance": 2, "angle": 3, "dihedral": 4}
@@ -369,24 +406,31 @@ _WIDTHS = {"distance": 2, "angle": 3, "dihedral": 4}
 def _check_coordinates(kind: Kind) -> None:
     if not kind.coordinates:
         raise FormError(f"the kind {kind.name!r} has no coordinates; a kind needs at least one.")
+    if kind.equivalent is not None and sorted(kind.equivalent) != list(range(kind.n_atoms)):
+        raise FormError(
+            f"the kind {kind.name!r}: its equivalent order is {kind.equivalent}; give the atoms 0 to {kind.n_atoms - 1}, "
+            "each once."
+        )
+    units = [*(each.unit for each in kind.parameters), *(parameter_fields()[read.field].unit for read in kind.reads)]
     for coordinate in kind.coordinates:
         width = _WIDTHS.get(coordinate.measure)
         if width is None:
             raise FormError(
                 f"the kind {kind.name!r}: a coordinate measures {coordinate.measure!r}; choose one of {', '.join(_WIDTHS)}."
             )
-        if len(coordinate.atoms) != width or not all(0 <= atom < kind.n_atoms for atom in coordinate.atoms):
+        if len(set(coordinate.atoms) & set(range(kind.n_atoms))) != width or len(coordinate.atoms) != width:
             raise FormError(
-                f"the kind {kind.name!r}: its {coordinate.measure} is of the atoms {coordinate.atoms}, but needs {width} of "
-                f"0 to {kind.n_atoms - 1}."
+                f"the kind {kind.name!r}: its {coordinate.measure} is of the atoms {coordinate.atoms}, but needs {width} "
+                f"different ones of 0 to {kind.n_atoms - 1}."
             )
-        count = len(kind.parameters) + len(kind.reads)
-        if coordinate.equilibrium is not None and not 0 <= coordinate.equilibrium < count:
+        equilibrium = coordinate.equilibrium
+        if equilibrium is not None and not 0 <= equilibrium < len(units):
             raise FormError(
-                f"the kind {kind.name!r}: the equilibrium of its {coordinate.measure} is parameter "
-                f"{coordinate.equilibrium}, but it has {count}, from 0."
+                f"the kind {kind.name!r}: the equilibrium of its {coordinate.measure} is parameter {equilibrium}, but it "
+                f"has {len(units)}, from 0."
             )
-    for read in kind.reads:
-        other = KINDS.get(read.kind)
-        if not isinstance(other, Kind) or read.field not in other.fields or len(read.atoms) != other.n_atoms:
-            raise FormError(f"the kind {kind.name!r} reads {read}, but there is no such parameter of a known kind of term.")
+        if equilibrium is not None and (units[equilibrium] == "degrees") == (coordinate.measure == "distance"):
+            raise FormError(
+                f"the kind {kind.name!r}: the equilibrium of its {coordinate.measure} is parameter {equilibrium}, in "
+                f"{units[equilibrium]!r}. Equilibria of angles and dihedrals are in 'degrees', those of distances are not."
+            )

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
+from q2mm_accel.model.arguments import real_array
 
 
 def match_frequencies(
@@ -28,7 +29,8 @@ def match_frequencies(
         modes as `ReferenceData.add_frequencies` takes them.
 
     Raises:
-        ReferenceDataError: a frequency is not finite, the computed ones are not ascending, or `align` is unknown.
+        ReferenceDataError: frequencies that are not real, finite numbers, computed ones that are not ascending, or another
+            threshold or `align` than above.
 
     Source: q2mm's diagnostics/systems.py, commit 0c795729, for "lowest".
     """
@@ -37,20 +39,23 @@ def match_frequencies(
         raise ReferenceDataError(
             "the computed frequencies are not ascending, so their positions are not mode numbers; sort them first."
         )
-    values = np.sort(quantum[quantum > threshold])
+    limit = float(real_array(threshold, "the threshold", ReferenceDataError, shape=(), finite=False))
+    if np.isnan(limit):
+        raise ReferenceDataError("the threshold is nan; give the lower limit of a vibration in cm⁻¹.")
+    if not isinstance(align, str) or align not in ("lowest", "highest"):
+        raise ReferenceDataError(f"align is {align!r}; it must be 'lowest' or 'highest'.")
+    values = np.sort(quantum[quantum > limit])
     if align == "highest":
         modes = np.arange(len(computed))
         n = min(len(values), len(modes))
         return values[len(values) - n :], modes[len(modes) - n :]
-    if align != "lowest":
-        raise ReferenceDataError(f"align is {align!r}; it must be 'lowest' or 'highest'.")
-    modes = np.flatnonzero(computed > threshold)
+    modes = np.flatnonzero(computed > limit)
     n = min(len(values), len(modes))
     return values[:n], modes[:n]
 
 
 def _spectrum(frequencies: ArrayLike, what: str) -> np.ndarray:
-    spectrum = np.asarray(frequencies, dtype=np.float64)
+    spectrum = real_array(frequencies, f"the {what} frequencies", ReferenceDataError, finite=False)
     if spectrum.ndim != 1:
         raise ReferenceDataError(f"the {what} frequencies must be one list, but have the shape {spectrum.shape}.")
     if not np.all(np.isfinite(spectrum)):

@@ -9,7 +9,7 @@ from q2mm_accel.errors import ParameterError, TopologyError
 from q2mm_accel.model import topology
 from q2mm_accel.model.arguments import real_array, truth
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import KINDS
+from q2mm_accel.model.kinds import KINDS, form_named
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.units import MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
@@ -39,11 +39,12 @@ Soc. 1992, 114, 10024, table 1 (x and D)."""
 
 @dataclass
 class _Terms:
-    """The terms of one kind in one molecule: atoms, the class of each (its label first), measured values."""
+    """The terms of one kind in one molecule: atoms, the class of each (its label first), measured values, factors."""
 
     atoms: np.ndarray
     classes: list[tuple]
     values: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    factors: np.ndarray | None = None
 
 
 def perceive(
@@ -65,7 +66,7 @@ def perceive(
 
     Args:
         molecules: at least one.
-        form: name of the functional form, "harmonic" or "mm3".
+        form: name of the functional form, "harmonic", "mm3", "amber" or one that was registered.
         by: "element" types atoms by their element, "environment" also by their neighbours' elements, as in "C(CHHH)".
         bond_tolerance: two atoms nearer than this times the sum of their covalent radii are bonded; transition states
             need 1.4 to 1.5.
@@ -73,7 +74,8 @@ def perceive(
         torsions: whether to add proper torsions.
         impropers: whether to add an improper torsion (periodicity 2, phase 180 degrees) at planar atoms with three
             neighbours.
-        vdw: whether to add van der Waals terms, all pairs but 1-2 and 1-3, with the radii and well depths of UFF.
+        vdw: whether to add van der Waals terms, all pairs but 1-2 and 1-3, with the radii and well depths of UFF; 1-4 pairs
+            with the form's factor (1/2 in "amber", 1 in "harmonic" and "mm3").
         urey_bradley: whether to add a distance term between the outer atoms of every angle, typed by the angle's class;
             none where these atoms are bonded (three-membered rings).
 
@@ -83,6 +85,7 @@ def perceive(
     Raises:
         TopologyError: no molecules, an unknown `by`, an element without covalent radius.
         ParameterError: malformed periodicities, or an element without van der Waals parameters.
+        FormError: no form of that name.
 
     Warns:
         UnmatchedTermWarning: torsions through a nearly linear angle were left out.
@@ -94,7 +97,9 @@ def perceive(
     for name, value in (("torsions", torsions), ("impropers", impropers), ("vdw", vdw), ("urey_bradley", urey_bradley)):
         truth(value, name, ParameterError)
     periodicities = periodicities if torsions else ()
-    terms = [_terms(molecule, by, bond_tolerance, periodicities, impropers, vdw, urey_bradley) for molecule in molecules]
+    one_four = form_named(form).one_four.get("vdw", 1.0)
+    how = (by, bond_tolerance, periodicities, impropers, one_four if vdw else None, urey_bradley)
+    terms = [_terms(molecule, *how) for molecule in molecules]
     systems: list[dict] = [{} for _ in molecules]
     parameters: dict = {}
     labels: list[str] = []
@@ -102,6 +107,8 @@ def perceive(
         types, classes = _number([found[kind].classes for found in terms])
         for arguments, found, own in zip(systems, terms, types, strict=True):
             arguments["vdw_pairs" if kind == "vdw" else f"{kind}_atoms"] = found[kind].atoms
+            if found[kind].factors is not None:
+                arguments[f"{kind}_factors"] = found[kind].factors
             arguments[f"{kind}_types"] = own
         parameters.update(_parameters(kind, classes, types, [found[kind].values for found in terms]))
         suffixes = [parameter.label for parameter in KINDS[kind].parameters]
@@ -136,7 +143,13 @@ def _checked(molecules: Iterable[Molecule], by: str, periodicities: Sequence[int
 
 
 def _terms(
-    molecule: Molecule, by: str, tolerance: float, periodicities: Sequence[int], impropers: bool, vdw: bool, outer: bool
+    molecule: Molecule,
+    by: str,
+    tolerance: float,
+    periodicities: Sequence[int],
+    impropers: bool,
+    one_four: float | None,
+    outer: bool,
 ) -> dict[str, _Terms]:
     bonds = topology.bonds(molecule, tolerance)
     angles = topology.angles(bonds)
@@ -147,7 +160,7 @@ def _terms(
         "bond": _Terms(bonds, _classes("bond", names, bonds), topology.distances(coordinates, bonds)),
         "angle": _Terms(angles, _classes("angle", names, angles), topology.angle_values(coordinates, angles)),
         "torsion": _torsion_terms(molecule, bonds, names, periodicities, impropers),
-        "vdw": _vdw_terms(molecule, bonds, names) if vdw else _Terms(no_pairs, []),
+        "vdw": _Terms(no_pairs, []) if one_four is None else _vdw_terms(molecule, bonds, names, one_four),
         "urey_bradley": _outer_terms(coordinates, bonds, angles, names) if outer else _Terms(no_pairs, []),
     }
 
@@ -167,11 +180,11 @@ def _torsion_terms(
     if impropers:
         improper = topology.impropers(molecule, bonds)
         rows.append(improper)
-        classes += [(f"improper {'-'.join(names[atom] for atom in row)} n=2", 2, 180.0) for row in improper.tolist()]
+        classes += [(f"improper {'-'.join(_words(names, row))} n=2", 2, 180.0) for row in improper.tolist()]
     return _Terms(np.concatenate(rows), classes)
 
 
-def _vdw_terms(molecule: Molecule, bonds: np.ndarray, names: Sequence[str]) -> _Terms:
+def _vdw_terms(molecule: Molecule, bonds: np.ndarray, names: Sequence[str], one_four: float) -> _Terms:
     """Pairs; the classes are those of the atoms and carry radius [Å] and well depth [kcal/mol]."""
     for atom, symbol in enumerate(molecule.symbols):
         if symbol not in UFF:
@@ -180,7 +193,18 @@ def _vdw_terms(molecule: Molecule, bonds: np.ndarray, names: Sequence[str]) -> _
                 f"{', '.join(UFF)}. Pass vdw=False, or build the ForceField and System with values of your own."
             )
     classes = [(f"vdw {name}", *UFF[symbol]) for name, symbol in zip(names, molecule.symbols, strict=True)]
-    return _Terms(topology.vdw_pairs(molecule.n_atoms, bonds), classes)
+    pairs = topology.vdw_pairs(molecule.n_atoms, bonds)
+    return _Terms(pairs, classes, factors=_factors(pairs, molecule.n_atoms, bonds, one_four))
+
+
+def _factors(pairs: np.ndarray, n_atoms: int, bonds: np.ndarray, one_four: float) -> np.ndarray | None:
+    """That of 1-4 pairs and 1 for all others, shape (n_pairs,); None where all are 1."""
+    if one_four == 1.0:
+        return None
+    bonded = np.zeros((n_atoms, n_atoms), dtype=np.int64)
+    bonded[bonds[:, 0], bonds[:, 1]] = bonded[bonds[:, 1], bonds[:, 0]] = 1
+    three_apart = bonded @ bonded @ bonded > 0  # or one bond apart, but such pairs are not among these
+    return np.where(three_apart[pairs[:, 0], pairs[:, 1]], one_four, 1.0)
 
 
 def _outer_terms(coordinates: np.ndarray, bonds: np.ndarray, angles: np.ndarray, names: Sequence[str]) -> _Terms:
@@ -196,8 +220,12 @@ def _outer_terms(coordinates: np.ndarray, bonds: np.ndarray, angles: np.ndarray,
 
 def _classes(kind: str, names: Sequence[str], rows: np.ndarray) -> list[tuple[str]]:
     """Labels such as ("angle F-C-H",), the same in either direction."""
-    words = [tuple(names[atom] for atom in row) for row in rows.tolist()]
+    words = [_words(names, row) for row in rows.tolist()]
     return [(f"{kind} {'-'.join(min(word, word[::-1]))}",) for word in words]
+
+
+def _words(names: Sequence[str], atoms: Iterable[int]) -> tuple[str, ...]:
+    return tuple(names[int(atom)] for atom in atoms)
 
 
 def _number(classes: Iterable[list[tuple]]) -> tuple[list[np.ndarray], list[tuple]]:

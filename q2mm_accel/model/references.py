@@ -1,73 +1,73 @@
-"""What the force field shall reproduce: reference values with weights."""
+"""What the force field shall reproduce: references collected one by one, or whole spectra and matrices at a time."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
-from q2mm_accel.model.arguments import real_array
-
-INDEX_WIDTHS = {
-    "energy": 0,
-    "relative_energy": None,
-    "frequency": 1,
-    "eig_diagonal": 1,
-    "eig_offdiagonal": 2,
-    "hessian_element": 2,
-    "bond_length": 2,
-    "bond_angle": 3,
-    "torsion_angle": 4,
-}
-"""Kinds of references, and how many integers their index has (None: the name of a group)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One observation. Its contribution to the loss is [weight (value - computed)]², q2mm's definition.
-
-    Attributes:
-        kind: "energy" (absolute, kcal/mol), "relative_energy" (kcal/mol, up to a constant common to its group),
-            "frequency" (cm⁻¹), "hessian_element", "eig_diagonal", "eig_offdiagonal" (hartree/bohr²), "bond_length" (Å),
-            "bond_angle", "torsion_angle" (degrees).
-        value: the reference value, in the unit above.
-        weight: multiplies the residual before it is squared; a reference of weight 0 is left out.
-        system: number of the system it belongs to.
-        index: the mode (into the sorted list of all 3N, from 0) for frequency and eig_diagonal; (row, column) for
-            hessian_element and eig_offdiagonal; atoms for the geometry kinds; the group's name for relative_energy.
-        label: used in messages and tables.
-    """
-
-    kind: str
-    value: float
-    weight: float = 1.0
-    system: int = 0
-    index: int | tuple[int, ...] | str | None = None
-    label: str = ""
-
-    def __str__(self) -> str:
-        """The label, or the kind with its index."""
-        where = "" if self.index is None else f" {self.index}"
-        return self.label or f"{self.kind}{where} of system {self.system}"
+from q2mm_accel.model.arguments import as_tuple, real_array
+from q2mm_accel.model.reference_table import (
+    REFERENCE_KINDS,
+    ROW,
+    Reference,
+    ReferenceTable,
+    check_reference,
+    is_position,
+)
 
 
 class ReferenceData:
-    """A list of references, with loaders for whole spectra and matrices."""
+    """References to be collected, one by one or whole spectra and matrices at a time."""
 
-    def __init__(self, references: Iterable[Reference] = ()) -> None:
-        """Start from `references`, in their order."""
-        self._references: list[Reference] = []
-        for reference in references:
+    def __init__(self, references: "Iterable[Reference] | ReferenceData" = ()) -> None:
+        """Start from `references`, in their order.
+
+        Raises:
+            ReferenceDataError: one of them is no `Reference`, or as for `add`.
+        """
+        # the first `_count` rows never change again, so that tables may share them; what lies beyond is room to grow
+        self._rows, self._count = np.zeros(0, ROW), 0
+        self._groups: dict[str, int] = {}
+        self._labels: dict[int, str] = {}
+        self._table: ReferenceTable | None = None
+        if isinstance(references, ReferenceData):
+            references = references.table
+        if isinstance(references, ReferenceTable):
+            self._rows, self._count = references.rows.copy(), len(references)
+            self._groups = {name: number for number, name in enumerate(references.groups)}
+            self._labels = dict(references.labels)
+            return
+        for reference in as_tuple(references, Reference, "references", ReferenceDataError):
             self.add(reference)
+
+    def __reduce__(self) -> tuple:
+        """Copies have the rows and no room beyond."""
+        return type(self), (self.table,)
+
+    @property
+    def table(self) -> ReferenceTable:
+        """What has been added so far, as columns; later additions do not show in it."""
+        if self._table is None:
+            self._table = ReferenceTable(self._rows[: self._count], tuple(self._groups), self._labels)
+        return self._table
 
     def __iter__(self) -> Iterator[Reference]:
         """The references in the order in which they were added."""
-        return iter(self._references)
+        return iter(self.table)
 
     def __len__(self) -> int:
         """Number of references, those of weight 0 included."""
-        return len(self._references)
+        return self._count
+
+    @overload
+    def __getitem__(self, number: int) -> Reference: ...
+    @overload
+    def __getitem__(self, number: slice) -> ReferenceTable: ...
+    def __getitem__(self, number: int | slice) -> Reference | ReferenceTable:
+        """A reference, or a table of several."""
+        return self.table[number]
 
     def add(self, reference: Reference) -> None:
         """Add one reference.
@@ -75,18 +75,42 @@ class ReferenceData:
         Raises:
             ReferenceDataError: unknown kind, malformed index, or a value or weight that is not finite.
         """
-        if not isinstance(reference.kind, str) or reference.kind not in INDEX_WIDTHS:
-            raise ReferenceDataError(f"{reference}: unknown kind {reference.kind!r}; known are {', '.join(INDEX_WIDTHS)}.")
-        if not (_is_real(reference.value) and _is_real(reference.weight)):
-            raise ReferenceDataError(
-                f"{reference}: value {reference.value!r} and weight {reference.weight!r} must be finite real numbers."
-            )
-        if reference.weight < 0:
-            raise ReferenceDataError(f"{reference}: the weight is {reference.weight}; weights are not negative.")
-        if not _is_position(reference.system):
-            raise ReferenceDataError(f"{reference}: system is {reference.system!r}; give the system's number, from 0.")
-        _check_index(reference)
-        self._references.append(reference)
+        check_reference(reference)
+        index, group, integers = reference.index, -1, ()
+        if isinstance(index, str):
+            group = self._groups.setdefault(str(index), len(self._groups))
+        elif index is not None:
+            integers = tuple(index) if isinstance(index, tuple | list) else (index,)
+        if reference.label:
+            self._labels[self._count] = str(reference.label)
+        numbers = float(reference.value), float(reference.weight)
+        row = (REFERENCE_KINDS.index(reference.kind), reference.system, *numbers, group)
+        self._grown(1)[0] = (*row, (*integers, -1, -1, -1, -1)[:4])
+
+    def _grown(self, count: int) -> np.ndarray:
+        """`count` further rows, to be filled."""
+        start, self._count, self._table = self._count, self._count + count, None
+        if self._count > len(self._rows):
+            rows = np.zeros(max(self._count, 2 * len(self._rows)), ROW)
+            rows[:start] = self._rows[:start]
+            self._rows = rows
+        return self._rows[start : self._count]
+
+    def _fill(self, kind: str | np.ndarray, values, weight, system: int, *index) -> None:
+        """Add many references that have been checked.
+
+        Args:
+            kind: the kind, or codes (n,).
+            values: shape (n,).
+            weight: one, or (n,).
+            system: the system of all of them.
+            index: shape (n,), for each integer of the index.
+        """
+        rows = self._grown(len(values))
+        rows["kind"] = REFERENCE_KINDS.index(kind) if isinstance(kind, str) else kind
+        rows["system"], rows["value"], rows["weight"], rows["group"], rows["index"] = system, values, weight, -1, -1
+        for place, integers in enumerate(index):
+            rows["index"][:, place] = integers
 
     def add_energy(self, value: float, weight: float = 1.0, system: int = 0, label: str = "") -> None:
         """Add an absolute energy [kcal/mol], as q2mm compares it: no offset is taken out."""
@@ -103,12 +127,13 @@ class ReferenceData:
             group: references with the same group share the constant.
             weight: weight of each.
         """
-        values, systems = real_array(values, f"relative energies of {group!r}", ReferenceDataError, 1), list(systems)
-        if len(values) != len(systems):
+        values = real_array(values, f"relative energies of {group!r}", ReferenceDataError, 1)
+        numbers = _listed(systems, f"{group!r}: systems", "the number of each energy's system")
+        if len(values) != len(numbers):
             raise ReferenceDataError(
-                f"{group!r}: {len(values)} values but {len(systems)} systems; give one system for each."
+                f"{group!r}: {len(values)} values but {len(numbers)} systems; give one system for each."
             )
-        for value, system in zip(values, systems, strict=True):
+        for value, system in zip(values, numbers, strict=True):
             self.add(Reference("relative_energy", float(value), weight, system, group))
 
     def add_frequencies(
@@ -123,13 +148,16 @@ class ReferenceData:
             system: the system.
         """
         values = real_array(values, f"frequencies of system {system}", ReferenceDataError, 1)
-        modes = list(range(len(values)) if modes is None else modes)
-        if len(values) != len(modes):
+        places = _listed(range(len(values)) if modes is None else modes, f"system {system}: modes", "a list of mode numbers")
+        if len(values) != len(places):
             raise ReferenceDataError(
-                f"system {system}: {len(values)} values but {len(modes)} modes; give one mode for each."
+                f"system {system}: {len(values)} values but {len(places)} modes; give one mode for each."
             )
-        for value, mode in zip(values, modes, strict=True):
-            self.add(Reference("frequency", float(value), weight, system, int(mode) if _is_position(mode) else mode))
+        # the first stands for the weight and system of all
+        suspects = [number for number, mode in enumerate(places) if number == 0 or not is_position(mode)][:2]
+        for number in suspects:
+            check_reference(Reference("frequency", float(values[number]), weight, system, places[number]))
+        self._fill("frequency", values, weight, system, places)
 
     def add_hessian(
         self, hessian: ArrayLike, system: int = 0, weight_diagonal: float = 0.1, weight_offdiagonal: float = 0.05
@@ -142,9 +170,12 @@ class ReferenceData:
             weight_diagonal: weight of diagonal elements (q2mm's default).
             weight_offdiagonal: weight of the others.
         """
-        for row, column, value in _lower_triangle(hessian, system):
-            weight = weight_diagonal if row == column else weight_offdiagonal
-            self.add(Reference("hessian_element", value, weight, system, (row, column)))
+        matrix = _square(hessian, system)
+        for weight, index in ((weight_diagonal, (0, 0)), (weight_offdiagonal, (1, 0)))[: len(matrix)]:
+            check_reference(Reference("hessian_element", float(matrix[index]), weight, system, index))
+        row, column = np.tril_indices(len(matrix))
+        weights = np.where(row == column, weight_diagonal, weight_offdiagonal)
+        self._fill("hessian_element", matrix[row, column], weights, system, row, column)
 
     def add_eigenmatrix(
         self,
@@ -165,14 +196,21 @@ class ReferenceData:
             weight_diagonal: weight of the other eigenvalues.
             weight_offdiagonal: weight of the off-diagonal elements.
         """
-        matrix = _square(hessian, system)
-        _, vectors = np.linalg.eigh(matrix)
-        for row, column, value in _lower_triangle(vectors.T @ matrix @ vectors, system):
-            if row == column:
-                weight = weight_first if row == 0 else weight_diagonal
-                self.add(Reference("eig_diagonal", value, weight, system, row))
-            elif not diagonal_only:
-                self.add(Reference("eig_offdiagonal", value, weight_offdiagonal, system, (row, column)))
+        if not isinstance(diagonal_only, int | np.bool_):
+            raise ReferenceDataError(f"system {system}: diagonal_only is {diagonal_only!r}; give True or False.")
+        matrix = _eigenmatrix(_square(hessian, system), system)
+        examples = [("eig_diagonal", (0, 0), weight_first), ("eig_diagonal", (1, 1), weight_diagonal)]
+        if not diagonal_only:
+            examples.insert(1, ("eig_offdiagonal", (1, 0), weight_offdiagonal))
+        for kind, index, weight in examples[: None if len(matrix) > 1 else len(matrix)]:
+            check_reference(
+                Reference(kind, float(matrix[index]), weight, system, index[0] if kind == "eig_diagonal" else index)
+            )
+        row, column = np.diag_indices(len(matrix)) if diagonal_only else np.tril_indices(len(matrix))
+        diagonal = row == column
+        kinds = np.where(diagonal, REFERENCE_KINDS.index("eig_diagonal"), REFERENCE_KINDS.index("eig_offdiagonal"))
+        weights = np.where(diagonal, np.where(row == 0, weight_first, weight_diagonal), weight_offdiagonal)
+        self._fill(kinds, matrix[row, column], weights, system, row, np.where(diagonal, -1, column))
 
 
 def _square(matrix: ArrayLike, system: int) -> np.ndarray:
@@ -182,31 +220,22 @@ def _square(matrix: ArrayLike, system: int) -> np.ndarray:
     return array
 
 
-def _lower_triangle(matrix: ArrayLike, system: int) -> Iterator[tuple[int, int, float]]:
-    matrix = _square(matrix, system)
-    for row, column in zip(*np.tril_indices(len(matrix)), strict=True):
-        yield int(row), int(column), float(matrix[row, column])
+def _eigenmatrix(matrix: np.ndarray, system: int) -> np.ndarray:
+    """Qᵀ H Q of a square matrix H."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            _, vectors = np.linalg.eigh(matrix)
+            product = vectors.T @ matrix @ vectors
+    except np.linalg.LinAlgError as error:
+        raise ReferenceDataError(
+            f"system {system}: the Hessian has no eigenvectors: {error}. Check its elements."
+        ) from error
+    return real_array(product, f"the Hessian of system {system}", ReferenceDataError)
 
 
-def _check_index(reference: Reference) -> None:
-    width, index = INDEX_WIDTHS[reference.kind], reference.index
-    if width is None:
-        valid = isinstance(index, str) and bool(index)
-        wanted = "the name of its group"
-    elif width == 0:
-        valid, wanted = index is None, "None"
-    elif width == 1:
-        valid, wanted = _is_position(index), "a mode number from 0"
-    else:
-        valid = isinstance(index, tuple | list) and len(index) == width and all(map(_is_position, index))
-        wanted = f"{width} integers from 0"
-    if not valid:
-        raise ReferenceDataError(f"{reference}: index is {index!r}, but {reference.kind} needs {wanted}.")
-
-
-def _is_position(index: object) -> bool:
-    return isinstance(index, int | np.integer) and not isinstance(index, bool) and index >= 0
-
-
-def _is_real(value: object) -> bool:
-    return np.ndim(value) == 0 and np.asarray(value).dtype.kind in "fiu" and bool(np.isfinite(value))
+def _listed(items: Iterable, what: str, wanted: str) -> list:
+    try:
+        iterator = iter(items)
+    except TypeError as error:
+        raise ReferenceDataError(f"{what} is {items!r}; give {wanted}.") from error
+    return list(iterator)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,9 @@ from q2mm_accel.errors import FormError, TopologyError
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.kinds import KINDS, Kind, PairKind, Read, kind_named, pair_kinds, term_kinds
 from q2mm_accel.model.molecule import Molecule
+
+_ASYMMETRY = 1e-3
+"""Of a background's Hessian, relative to its largest element: finite differences of forces stay below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +27,7 @@ class Background:
         hessian: shape (3 n_atoms, 3 n_atoms) [kcal/mol/Å²].
 
     Raises:
-        TopologyError: malformed, or not finite.
+        TopologyError: malformed, not finite, or a Hessian that is not symmetric.
     """
 
     energy: float
@@ -39,7 +42,13 @@ class Background:
         if gradient.shape[1:] != (3,):
             raise TopologyError(f"a background's gradient must have the shape (n_atoms, 3), but has {gradient.shape}.")
         hessian = real_array(self.hessian, "a background's hessian", TopologyError, shape=(size, size))
-        for name, array in (("gradient", gradient), ("hessian", hessian)):
+        asymmetry, largest = np.abs(hessian - hessian.T).max(initial=0.0), np.abs(hessian).max(initial=0.0)
+        if asymmetry > _ASYMMETRY * largest:
+            raise TopologyError(
+                f"a background's hessian is not symmetric: H - Hᵀ has elements up to {asymmetry:.3g} beside {largest:.3g} "
+                "kcal/mol/Å². Check its order (atom by atom, x, y, z), or pass (H + Hᵀ) / 2."
+            )
+        for name, array in (("gradient", gradient), ("hessian", 0.5 * (hessian + hessian.T))):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
 
@@ -78,6 +87,7 @@ class System:
         molecule: the molecule.
         background: energy, gradient and Hessian of whatever has no term here, or None.
         arrays: the arrays by field.
+        part_of: the system whose terms tell what those here read of other kinds; the system itself where it is None.
 
     Raises:
         TopologyError: an unknown field, wrong shapes, atoms or types that do not exist, a term given twice or with an atom
@@ -87,6 +97,7 @@ class System:
     molecule: Molecule
     background: Background | None
     arrays: Mapping[str, np.ndarray]
+    part_of: "System | None"
 
     def __init__(
         self,
@@ -94,6 +105,7 @@ class System:
         *,
         background: Background | None = None,
         arrays: Mapping[str, ArrayLike] | None = None,
+        part_of: "System | None" = None,
         **fields: ArrayLike,
     ) -> None:
         """Convert to read-only arrays and check them."""
@@ -101,13 +113,19 @@ class System:
             raise TopologyError(f"molecule is {molecule!r}; a System is made of a Molecule: create that first.")
         object.__setattr__(self, "molecule", molecule)
         object.__setattr__(self, "background", background)
+        object.__setattr__(self, "part_of", part_of)
         object.__setattr__(self, "arrays", self._converted({**(arrays or {}), **fields}))
         self._check_background()
         given = {name.rpartition("_")[0] for name in self.arrays}
-        for name in given & term_kinds().keys():
-            self._check_terms(name, term_kinds()[name])
-        for name in given & pair_kinds().keys():
-            self._check_pairs(name)
+        for name, kind in KINDS.items():
+            if name in given and isinstance(kind, Kind):
+                self._check_terms(name, kind)
+            elif name in given:
+                self._check_pairs(name)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
+        self.__init__(**state)
 
     def __getattr__(self, name: str) -> np.ndarray:
         """The array of a field."""
@@ -151,7 +169,7 @@ class System:
         other = KINDS[read.kind]
         assert isinstance(other, Kind)
         types: dict[tuple[int, ...], set[int]] = {}
-        for atoms, number in zip(*(each.tolist() for each in self.terms(read.kind)), strict=True):
+        for atoms, number in zip(*(each.tolist() for each in (self.part_of or self).terms(read.kind)), strict=True):
             types.setdefault(other.same_term(atoms), set()).add(number)
         found = []
         for term, atoms in enumerate(self.terms(kind)[0][:, list(read.atoms)].tolist()):
@@ -166,7 +184,7 @@ class System:
         return np.array(found, dtype=np.int64)
 
     def without(self, left_out: Mapping[str, np.ndarray]) -> Self:
-        """The system without some terms.
+        """The system without some terms, whose parameters others may still read.
 
         Args:
             left_out: kind -> which of its terms (pairs), shape (n,), to leave out.
@@ -176,7 +194,7 @@ class System:
             names = ("pairs", "factors") if kind in pair_kinds() else ("atoms", "types")
             fields = [name for name in (f"{kind}_{each}" for each in names) if name in self.arrays]
             changes.update({field: self.arrays[field][~mask] for field in fields})
-        return replace(self, **changes)
+        return replace(self, part_of=self.part_of or self, **changes)
 
     def with_background(self, background: Background | None) -> Self:
         """The system with another background."""
@@ -188,7 +206,8 @@ class System:
             if field not in shapes:
                 near = get_close_matches(field, shapes, n=3, cutoff=0.0)
                 raise TopologyError(
-                    f"{self.molecule.name}: a system has no {field!r}; did you mean {' or '.join(map(repr, near))}?"
+                    f"{self.molecule.name}: a system has no {field!r}; did you mean {' or '.join(map(repr, near))}? A field "
+                    "of a kind of your own exists once register_kind has made the kind known."
                 )
             if field.endswith("_factors"):
                 array = real_array(values, f"{self.molecule.name}: {field}", TopologyError, ndim=1)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds
 
 from q2mm_accel.errors import BoundsWarning, ParameterError, warn_user
-from q2mm_accel.model.arguments import parameter_vector
+from q2mm_accel.model.arguments import bounds_between, parameter_vector
 from q2mm_accel.parameters.space import ROUNDING, ParameterSpace
 
 
@@ -32,7 +32,7 @@ def start_and_bounds(
     """
     labels, limits = space.labels, space.forcefield.bounds
     if bounds is None:
-        bounds = box(space, Bounds(limits.lb / space.scale, limits.ub / space.scale))
+        bounds = box(space, bounds_between(limits.lb / space.scale, limits.ub / space.scale))
     bounds = as_bounds(bounds, labels)
     start = parameter_vector(space.start if x0 is None else x0, labels, "x0")
     check_inside(start, bounds, labels)
@@ -73,7 +73,7 @@ def box(space: ParameterSpace, bounds: Bounds) -> Bounds:
                 f"no value of {space.labels[column]!r} keeps its bounds and those of {space.forcefield.labels[number]!r}, "
                 "which is tied to it. Change the tie, or pass bounds."
             )
-    return Bounds(lower, upper)
+    return bounds_between(lower, upper)
 
 
 def _warn_leaving(space: ParameterSpace, bounds: Bounds) -> None:
@@ -132,7 +132,7 @@ def as_bounds(bounds: Bounds | Sequence, labels: Sequence[str]) -> Bounds:
                 f"the bounds of parameter {number} ({labels[number]}) are {low} and {high}; "
                 "the lower must not exceed the upper."
             )
-    return Bounds(lower.copy(), upper.copy())
+    return bounds_between(lower.copy(), upper.copy())
 
 
 def _from_pairs(pairs: Sequence) -> Bounds:
@@ -143,7 +143,7 @@ def _from_pairs(pairs: Sequence) -> Bounds:
     lower = [-np.inf if low is None else low for low, _ in pairs]
     upper = [np.inf if high is None else high for _, high in pairs]
     try:
-        return Bounds(np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64))
+        return bounds_between(np.array(lower, dtype=np.float64), np.array(upper, dtype=np.float64))
     except (TypeError, ValueError) as error:
         raise ParameterError(f"bounds must be real numbers: {error}.") from error
 
@@ -154,7 +154,7 @@ def check_inside(vector: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> N
     Raises:
         ParameterError: it does not; the message names the first parameter outside.
     """
-    for number in np.flatnonzero((vector < bounds.lb) | (vector > bounds.ub)):
+    for number in np.flatnonzero((vector < bounds.lb) | (vector > bounds.ub)).tolist():
         raise ParameterError(
             f"parameter {number} of {len(labels)} ({labels[number]}) starts at {vector[number]:.6g}, outside its bounds "
             f"{bounds.lb[number]:.6g} to {bounds.ub[number]:.6g}. Change the start or pass other bounds."

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+from numpy.typing import ArrayLike
+
 from q2mm_accel.errors import ParameterError
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
@@ -123,5 +125,5 @@ def _check_label(label: object, what: str) -> None:
         raise ParameterError(f"{what} is {label!r:.60}; a parameter is named by its label.")
 
 
-def _number(value: object, what: str) -> float:
+def _number(value: ArrayLike, what: str) -> float:
     return float(real_array(value, what, ParameterError, shape=()))

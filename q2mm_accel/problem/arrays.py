@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 from jax.sharding import Mesh
+
+Array = jax.Array | np.ndarray
+"""NumPy's when built; JAX's on devices and inside compiled functions."""
 
 
 def _static():
@@ -104,6 +107,12 @@ class Bucket:
     """None when every term has a free parameter."""
     outputs: tuple[str, ...] = _static()
     """What the references need, in the order of `OUTPUTS`."""
+
+    @property
+    def distances(self) -> Geometry:
+        """The geometry of a bucket with pairs."""
+        assert self.geometry is not None, "a bucket without pairs has no distances"
+        return self.geometry
 
 
 @jax.tree_util.register_dataclass

@@ -26,7 +26,7 @@ def build_stack(
     forcefield: ForceField,
     slots: Mapping[int, Slot],
     outputs: Sequence[tuple[str, ...]],
-    reads: Sequence[Sequence[int]],
+    reads: Sequence[Sequence[int]] | Sequence[np.ndarray],
 ) -> Batch:
     """The arrays of all batches of a stack, with a leading axis.
 
@@ -65,8 +65,8 @@ def build_stack(
             for kind, count in counts.items()
         }
         buckets = tuple(
-            _build_bucket([systems[member] for member in bucket], *details)
-            for bucket, *details in zip(batch, stack.shapes, outputs, contents, strict=True)
+            _build_bucket([systems[member] for member in bucket], shape, needed, content)
+            for bucket, shape, needed, content in zip(batch, stack.shapes, outputs, contents, strict=True)
         )
         places_read = _extended(np.array(read, dtype=np.int64), n_reads)
         batches.append(Batch(terms, buckets, places_read, forcefield.form, forcefield.n_parameters, starts))

@@ -1,10 +1,10 @@
 """Systems, parameter space and references -> the `Problem` of arrays that compiled functions take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from q2mm_accel.model.references import Reference
+from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import NO_ROWS, PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
@@ -18,7 +18,7 @@ from q2mm_accel.problem.reads import build_reads, build_references, outputs_of
 def build_problem(
     systems: Sequence[System],
     space: ParameterSpace,
-    references: Sequence[Reference],
+    references: Iterable[Reference],
     stacks: Sequence[Stack] | None = None,
     *,
     weights: np.ndarray | None = None,
@@ -43,17 +43,16 @@ def build_problem(
     """
     if stacks is None:
         stacks = plan_stacks([system.molecule.n_atoms for system in systems])
-    if weights is None:
-        weights = np.array([reference.weight for reference in references])
+    table = ReferenceData(references).table
     slots = place_systems(stacks)
-    outputs = outputs_of(references, slots, stacks)
-    reads, source = build_reads(references, slots, stacks, outputs)
+    outputs = outputs_of(table, slots, stacks)
+    reads, source = build_reads(table, slots, stacks, outputs)
     return Problem(
         stacks=tuple(
-            build_stack(stack, systems, space.forcefield, slots, *needs)
-            for stack, *needs in zip(stacks, outputs, reads, strict=True)
+            build_stack(stack, systems, space.forcefield, slots, needed, read)
+            for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
-        references=build_references(references, weights, source),
+        references=build_references(table, table.weight if weights is None else weights, source),
         expansion=Expansion(space.offset, space.columns, space.coefficients),
         priors=_padded(priors),
         f_scale=np.array(f_scale, dtype=np.float64),

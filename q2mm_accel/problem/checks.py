@@ -21,12 +21,13 @@ from q2mm_accel.errors import (
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, term_kinds
-from q2mm_accel.model.references import Reference
+from q2mm_accel.model.reference_table import Reference, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.space import ParameterSpace
+from q2mm_accel.problem.arrays import OUTPUTS
 from q2mm_accel.problem.batch import PARALLEL, inner_sines
 from q2mm_accel.problem.internal import NEARLY_LINEAR
-from q2mm_accel.problem.reads import OUTPUT_OF
+from q2mm_accel.problem.reads import OUTPUT_OF, output_codes
 
 _RESOLUTION = {
     **{kind: (1e-3, "kcal/mol") for kind in ("energy", "relative_energy")},
@@ -111,15 +112,15 @@ def _check_angles(system: System, kind: Kind, coordinate: Coordinate, points: np
 
 
 def _check_dihedrals(system: System, kind: Kind, points: np.ndarray) -> None:
+    remedy = ", or register a form with damped_torsions=True" if kind.name == "torsion" else ""
     for term in np.flatnonzero(inner_sines(points) < PARALLEL):
         raise TopologyError(
             f"{system.molecule.name}: {kind.name} {term} of the atoms {system.terms(kind.name)[0][term].tolist()} passes "
-            "through a straight angle, where a dihedral is undefined. Remove the term, or register a form with "
-            "damped_torsions=True."
+            f"through a straight angle, where a dihedral is undefined. Remove the term{remedy}."
         )
 
 
-def check_references(references: Sequence[Reference], systems: Sequence[System]) -> None:
+def check_references(references: ReferenceTable, systems: Sequence[System]) -> None:
     """Check that every reference points to something that exists and can be computed at a fixed geometry.
 
     Raises:
@@ -127,19 +128,31 @@ def check_references(references: Sequence[Reference], systems: Sequence[System])
     """
     if not references:
         raise ReferenceDataError("no reference has a weight above 0, so there is nothing to fit; add references.")
-    for reference in references:
-        _check_reference(reference, systems)
-    groups = [reference.index for reference in references if reference.kind == "relative_energy"]
-    for group in dict.fromkeys(groups):
-        if groups.count(group) < 2:
-            raise ReferenceDataError(
-                f"the group {group!r} has a single relative energy, which a free constant always fits; "
-                "use kind 'energy' or add others to the group."
-            )
+    for number in np.flatnonzero(_impossible(references, systems))[:1]:
+        _refuse(references[int(number)], systems)
+    sizes = np.bincount(references.group[references.group >= 0])
+    for group in np.flatnonzero(sizes == 1)[:1]:
+        raise ReferenceDataError(
+            f"the group {references.groups[group]!r} has a single relative energy, which a free constant always fits; "
+            "use kind 'energy' or add others to the group."
+        )
 
 
-def _check_reference(reference: Reference, systems: Sequence[System]) -> None:
-    if not 0 <= reference.system < len(systems):
+def _impossible(references: ReferenceTable, systems: Sequence[System]) -> np.ndarray:
+    """Which references `_refuse` has something against, (R,)."""
+    output = output_codes(references)
+    missing = references.system >= len(systems)
+    system = np.where(missing, 0, references.system)
+    # a system that does not exist has no modes, and no references go without any system
+    n_modes = np.array([3 * system.molecule.n_atoms for system in systems] or [0])[system]
+    without_hessian = np.array([system.molecule.hessian is None for system in systems] or [True])[system]
+    beyond = (output != OUTPUTS.index("energy")) & (references.indices.max(axis=1) >= n_modes)
+    return missing | (output < 0) | beyond | (without_hessian & (output == OUTPUTS.index("eigenmatrix")))
+
+
+def _refuse(reference: Reference, systems: Sequence[System]) -> None:
+    """Say what is wrong with a reference that cannot be computed."""
+    if reference.system >= len(systems):
         raise ReferenceDataError(f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0.")
     molecule = systems[reference.system].molecule
     if reference.kind not in OUTPUT_OF:
@@ -147,22 +160,18 @@ def _check_reference(reference: Reference, systems: Sequence[System]) -> None:
             f"{reference} ({molecule.name}): {reference.kind} needs the geometry relaxed by the force field, but every "
             f"observable here is computed at the QM geometry; use one of {', '.join(OUTPUT_OF)}."
         )
-    if OUTPUT_OF[reference.kind] == "energy":
-        return
-    highest = int(np.max(reference.index))
-    if highest >= 3 * molecule.n_atoms:
+    if np.max(np.asarray(reference.index)) >= 3 * molecule.n_atoms:
         raise ReferenceDataError(
             f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have the "
             f"modes and matrix rows 0 to {3 * molecule.n_atoms - 1}."
         )
-    if OUTPUT_OF[reference.kind] == "eigenmatrix" and molecule.hessian is None:
-        raise ReferenceDataError(
-            f"{reference} ({molecule.name}): an eigenmatrix element needs the eigenvectors of the QM Hessian; "
-            "create the Molecule with hessian=."
-        )
+    raise ReferenceDataError(
+        f"{reference} ({molecule.name}): an eigenmatrix element needs the eigenvectors of the QM Hessian; "
+        "create the Molecule with hessian=."
+    )
 
 
-def check_resolution(references: Sequence[Reference], systems: Sequence[System], precision: str) -> None:
+def check_resolution(references: ReferenceTable, systems: Sequence[System], precision: str) -> None:
     """Check that a precision can tell what the references ask for.
 
     Raises:
@@ -170,24 +179,32 @@ def check_resolution(references: Sequence[Reference], systems: Sequence[System],
     """
     if precision == "float64":
         return
-    for reference in references:
-        name = systems[reference.system].molecule.name
-        if reference.kind == "frequency" and abs(reference.value) < _SOFT:
-            raise PrecisionError(
-                f"{reference} ({name}): {reference.value:g} cm⁻¹ is a rigid motion or almost, and a Hessian assembled in "
-                f"float32 has errors of up to 1 cm⁻¹ there. Leave the reference out, or use precision='float64'."
-            )
-        resolution, unit = _RESOLUTION[reference.kind]
-        if not _LEAST_WEIGHT < reference.weight < 1.0 / _LEAST_WEIGHT:
-            raise PrecisionError(
-                f"{reference} ({name}): the square of its weight is not a number of float32. Give all references weights "
-                f"between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or use precision='float64'."
-            )
-        if precision == "float32" and np.spacing(np.float32(min(abs(reference.value), 1e38))) > resolution:
-            raise PrecisionError(
-                f"{reference} ({name}): neighbouring float32 numbers at {reference.value:g} are further apart than "
-                f"{resolution:g} {unit}. Give energies relative to a molecule of the set, or use precision='mixed'."
-            )
+    size = np.abs(references.value)
+    soft = references.is_kind("frequency") & (size < _SOFT)
+    extreme = (references.weight <= _LEAST_WEIGHT) | (references.weight >= 1.0 / _LEAST_WEIGHT)
+    resolution = references.by_kind({kind: distance for kind, (distance, _) in _RESOLUTION.items()}, np.inf)
+    coarse = np.spacing(np.minimum(size, 1e38).astype(np.float32)) > resolution
+    bad = np.flatnonzero(soft | extreme | (coarse & (precision == "float32")))
+    if len(bad) == 0:
+        return
+    number = int(bad[0])
+    reference = references[number]
+    name = systems[reference.system].molecule.name
+    if soft[number]:
+        raise PrecisionError(
+            f"{reference} ({name}): {reference.value:g} cm⁻¹ is a rigid motion or almost, and a Hessian assembled in "
+            f"float32 has errors of up to 1 cm⁻¹ there. Leave the reference out, or use precision='float64'."
+        )
+    if extreme[number]:
+        raise PrecisionError(
+            f"{reference} ({name}): the square of its weight is not a number of float32. Give all references weights "
+            f"between {_LEAST_WEIGHT:g} and {1.0 / _LEAST_WEIGHT:g}, or use precision='float64'."
+        )
+    resolution, unit = _RESOLUTION[reference.kind]
+    raise PrecisionError(
+        f"{reference} ({name}): neighbouring float32 numbers at {reference.value:g} are further apart than "
+        f"{resolution:g} {unit}. Give energies relative to a molecule of the set, or use precision='mixed'."
+    )
 
 
 def checked_f_scale(name: str, f_scale: float) -> float:
@@ -242,7 +259,7 @@ def non_finite(
     vector: np.ndarray,
     computed: np.ndarray,
     systems: Sequence[System],
-    references: Sequence[Reference],
+    references: ReferenceTable,
     space: ParameterSpace,
     bounds: Bounds,
     best: float | None,
@@ -263,10 +280,12 @@ def non_finite(
         The error, to be raised.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = [(r.weight * (r.value - value)) ** 2 for r, value in zip(references, computed, strict=True)]
-    bad = [references[number] for number in np.flatnonzero(~np.isfinite(squares))]
-    names = dict.fromkeys(systems[reference.system].molecule.name for reference in bad)
-    where = f"molecules {', '.join(names)} (first: {bad[0]})" if bad else "no prediction; only the derivative"
+        squares = (references.weight * (references.value - computed)) ** 2
+    bad = np.flatnonzero(~np.isfinite(squares)).tolist()
+    names = dict.fromkeys(systems[number].molecule.name for number in references.system[bad].tolist())
+    where = "no prediction; only the derivative"
+    if bad:
+        where = f"molecules {', '.join(names)} (first: {references[bad[0]]})"
     parameters, labels = space.expand(vector), space.forcefield.labels
     outside = space.free[(vector < bounds.lb) | (vector > bounds.ub)]
     numbers = dict.fromkeys([*space.forcefield.with_parameters(parameters).unphysical(), *outside.tolist()])

@@ -1,10 +1,11 @@
 """Where in the buckets' outputs each reference's computed value stands."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress, pairwise
 
 import numpy as np
 
-from q2mm_accel.model.references import Reference
+from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import OUTPUTS, References
 from q2mm_accel.problem.layout import Slot, Stack
@@ -20,16 +21,26 @@ OUTPUT_OF = {
 """The output that a kind of reference reads."""
 
 
-def outputs_of(references: Sequence[Reference], slots: Mapping[int, Slot], stacks: Sequence[Stack]):
+def output_codes(references: ReferenceTable) -> np.ndarray:
+    """Position in `OUTPUTS` of what each reference reads, -1 where nothing is computed for its kind, (R,)."""
+    return references.by_kind({kind: OUTPUTS.index(output) for kind, output in OUTPUT_OF.items()}, -1)
+
+
+def outputs_of(
+    references: ReferenceTable, slots: Mapping[int, Slot], stacks: Sequence[Stack]
+) -> list[list[tuple[str, ...]]]:
     """Of each stack and bucket the outputs that references read, in the order of `OUTPUTS`."""
-    needed = [[set() for _ in stack.shapes] for stack in stacks]
-    for reference in references:
-        slot = slots[reference.system]
-        needed[slot.stack][slot.bucket].add(OUTPUT_OF[reference.kind])
-    return [[tuple(output for output in OUTPUTS if output in found) for found in stack] for stack in needed]
+    needed = np.zeros((len(slots), len(OUTPUTS)), dtype=bool)
+    needed[references.system, output_codes(references)] = True
+    found = [np.zeros((len(stack.shapes), len(OUTPUTS)), dtype=bool) for stack in stacks]
+    for system, slot in slots.items():
+        found[slot.stack][slot.bucket] |= needed[system]
+    return [[tuple(compress(OUTPUTS, bucket)) for bucket in stack] for stack in found]
 
 
-def build_reads(references: Sequence[Reference], slots: Mapping[int, Slot], stacks: Sequence[Stack], outputs):
+def build_reads(
+    references: ReferenceTable, slots: Mapping[int, Slot], stacks: Sequence[Stack], outputs
+) -> tuple[list[list[np.ndarray]], np.ndarray]:
     """What references read of each batch, and where each of them finds it.
 
     Args:
@@ -42,31 +53,62 @@ def build_reads(references: Sequence[Reference], slots: Mapping[int, Slot], stac
         Of each stack and batch the positions in the concatenated outputs of its buckets; and, shape (R,), the position of
         each reference in the padded reads of all batches.
     """
-    reads = [[[] for _ in stack.batches] for stack in stacks]
-    starts = [_starts(stack.shapes, own) for stack, own in zip(stacks, outputs, strict=True)]
-    places = []
-    for reference in references:
-        slot = slots[reference.system]
-        read = reads[slot.stack][slot.batch]
-        places.append((slot.stack, slot.batch, len(read)))
-        read.append(_source(reference, slot, starts[slot.stack]))
-    lengths = [layout.quantised(max(map(len, stack))) for stack in reads]
-    before = np.cumsum([0, *(len(stack) * length for stack, length in zip(reads, lengths, strict=True))])
-    return reads, np.array([before[stack] + batch * lengths[stack] + place for stack, batch, place in places])
+    # batches are counted through all stacks
+    first_batch = np.cumsum([0, *(len(stack.batches) for stack in stacks)])
+    batch_of = np.array([first_batch[slot.stack] + slot.batch for _, slot in sorted(slots.items())])
+    batch = batch_of[references.system]
+    # a batch reads for its references in the user's order: each stands behind those of its batch that come before it
+    by_batch = np.argsort(batch, kind="stable")
+    counts = np.bincount(batch, minlength=first_batch[-1])
+    ends = np.cumsum(counts)
+    place = np.empty(len(references), dtype=np.int64)
+    place[by_batch] = np.arange(len(references)) - (ends - counts)[batch[by_batch]]
+    sources = _sources(references, slots, _origins(slots, stacks, outputs))
+    of_batches = np.split(sources[by_batch], ends[:-1])
+    reads = [of_batches[start:stop] for start, stop in pairwise(first_batch)]
+    # all batches of a stack are padded to the same number of reads
+    lengths = [layout.quantised(max(map(len, of_stack))) for of_stack in reads]
+    before = np.cumsum([0, *np.repeat(lengths, np.diff(first_batch))])
+    return reads, before[batch] + place
 
 
-def _starts(shapes, outputs) -> dict[tuple[int, str], int]:
-    """Where each output of each bucket begins among the concatenated ones."""
-    starts, position = {}, 0
-    for bucket, ((n_molecules, n_atoms), own) in enumerate(zip(shapes, outputs, strict=True)):
-        size = 3 * n_atoms
-        for output in own:
-            starts[bucket, output] = position
-            position += n_molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
-    return starts
+def _size(output: str, n_atoms: int) -> int:
+    """Number of elements of a molecule's output."""
+    return {"energy": 1, "eigenvalues": 3 * n_atoms}.get(output, (3 * n_atoms) ** 2)
 
 
-def build_references(references: Sequence[Reference], weights: np.ndarray, source: np.ndarray) -> References:
+def _origins(slots: Mapping[int, Slot], stacks: Sequence[Stack], outputs) -> np.ndarray:
+    """Where the outputs of each system begin among the concatenated ones of its batch, (systems, outputs)."""
+    starts: list[dict[tuple[int, str], int]] = []
+    for stack, needed in zip(stacks, outputs, strict=True):
+        position, of_stack = 0, {}
+        for bucket, ((n_molecules, n_atoms), names) in enumerate(zip(stack.shapes, needed, strict=True)):
+            for name in names:
+                of_stack[bucket, name] = position
+                position += n_molecules * _size(name, n_atoms)
+        starts.append(of_stack)
+    origins = np.full((len(slots), len(OUTPUTS)), -1, dtype=np.int64)
+    for system, slot in slots.items():
+        for number, name in enumerate(OUTPUTS):
+            if (slot.bucket, name) in starts[slot.stack]:
+                origins[system, number] = starts[slot.stack][slot.bucket, name] + slot.row * _size(name, slot.n_atoms)
+    return origins
+
+
+def _sources(references: ReferenceTable, slots: Mapping[int, Slot], origins: np.ndarray) -> np.ndarray:
+    """Where each reference's value stands in the concatenated outputs of its batch, (R,)."""
+    n_atoms = np.array([slot.n_atoms for _, slot in sorted(slots.items())], dtype=np.int64)[references.system]
+    row, column = references.indices[:, :2].T.astype(np.int64)
+    column = np.where(column < 0, row, column)  # one integer names an element of the diagonal
+    # Hessians are ordered axis by axis: component 3 i + a of a molecule stands at a N + i, N its padded number of atoms
+    of_hessian = (row % 3 * n_atoms + row // 3) * 3 * n_atoms + column % 3 * n_atoms + column // 3
+    elements = {"eigenvalues": row, "hessian": of_hessian, "eigenmatrix": row * 3 * n_atoms + column}
+    output = output_codes(references)
+    within = np.select([output == OUTPUTS.index(name) for name in elements], list(elements.values()), 0)
+    return origins[references.system, output] + within
+
+
+def build_references(references: ReferenceTable, weights: np.ndarray, source: np.ndarray) -> References:
     """The padded reference arrays.
 
     Args:
@@ -77,35 +119,19 @@ def build_references(references: Sequence[Reference], weights: np.ndarray, sourc
     Returns:
         The arrays, of NumPy.
     """
-    groups = {name: i for i, name in enumerate(dict.fromkeys(r.index for r in references if r.kind == "relative_energy"))}
-    n = len(references)
+    n, n_groups = len(references), len(references.groups)
 
-    def column(values, dtype, padding):
+    def column(values, dtype: type, padding):
         result = np.full(layout.quantised(n), padding, dtype=dtype)
-        result[:n] = list(values)
+        result[:n] = values
         return result
 
     return References(
-        present=column((True for _ in references), bool, False),
-        value=column((reference.value for reference in references), np.float64, 0.0),
+        present=column(True, bool, False),
+        value=column(references.value, np.float64, 0.0),
         weight=column(weights, np.float64, 0.0),
         source=column(source, np.int64, 0),
-        is_frequency=column((r.kind == "frequency" for r in references), bool, False),
-        group=column(
-            (groups[r.index] if r.kind == "relative_energy" else len(groups) for r in references), np.int32, len(groups)
-        ),
-        n_groups=len(groups),
+        is_frequency=column(references.is_kind("frequency"), bool, False),
+        group=column(np.where(references.group < 0, n_groups, references.group), np.int32, n_groups),
+        n_groups=n_groups,
     )
-
-
-def _source(reference: Reference, slot: Slot, starts: dict) -> int:
-    output = OUTPUT_OF[reference.kind]
-    start, size = starts[slot.bucket, output], 3 * slot.n_atoms
-    if output == "energy":
-        return start + slot.row
-    if output == "eigenvalues":
-        return start + slot.row * size + int(reference.index)
-    row, column = (int(i) for i in (np.repeat(reference.index, 2) if np.ndim(reference.index) == 0 else reference.index))
-    if output == "hessian":
-        row, column = (index % 3 * slot.n_atoms + index // 3 for index in (row, column))
-    return start + slot.row * size**2 + row * size + column

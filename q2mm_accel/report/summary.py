@@ -57,9 +57,9 @@ def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float)
     """
     names = _distinct([system.molecule.name for system in objective.systems])
     return FitSummary(
-        molecules=[names[reference.system] for reference in objective.references],
-        modes=np.array([reference.index for reference in objective.references]),
-        reference=np.array([reference.value for reference in objective.references]),
+        molecules=[names[number] for number in objective.references.system.tolist()],
+        modes=objective.references.indices[:, 0],
+        reference=objective.references.value,
         start=objective.predictions(objective.x0),
         fitted=objective.predictions(result.x),
         labels=objective.space.forcefield.labels,

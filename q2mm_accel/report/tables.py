@@ -24,9 +24,9 @@ def print_summary(console: Console, summary: FitSummary) -> None:
     )
 
 
-def _chosen(size: np.ndarray) -> np.ndarray:
+def _chosen(size: np.ndarray) -> list[int]:
     """All rows in order, or of a long table the largest ones, largest first."""
-    return np.arange(len(size)) if len(size) <= _ROWS else np.argsort(-size)[:_WORST]
+    return list(range(len(size))) if len(size) <= _ROWS else np.argsort(-size)[:_WORST].tolist()
 
 
 def _table(title: str, columns: list[str]) -> Table:

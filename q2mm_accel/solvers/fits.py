@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.errors import SolverError
 from q2mm_accel.memory import memory_explained
-from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.arrays import Array, Problem
 from q2mm_accel.runtime import exclusive_eigh
 from q2mm_accel.solvers.lane import Lane, Setting, Status
 from q2mm_accel.solvers.loop import opened, segment
@@ -121,7 +121,7 @@ class Fits:
         self._refill()
         self.settled = True
 
-    def _collect(self, lanes: Lane, record: np.ndarray, before: np.ndarray) -> None:
+    def _collect(self, lanes: Lane, record: np.ndarray, before: Array) -> None:
         """Take over what a segment found.
 
         Args:
@@ -150,7 +150,7 @@ class Fits:
             rows = record[lane, int(before[lane] > 0) : 1 + steps[lane]]
             self.history[fit].append(rows[np.isfinite(rows[:, 0])])
 
-    def _check_bounds(self, points: np.ndarray, box: tuple[np.ndarray, np.ndarray]) -> None:
+    def _check_bounds(self, points: Array, box: tuple[Array, Array]) -> None:
         """Check that a solver kept its box, up to rounding, which `_collect` clips.
 
         Raises:
@@ -238,7 +238,7 @@ def begin(
 def open_lanes(method: str, history_size: int, setting: Setting, starts: np.ndarray) -> Lane:
     """Lanes before their first evaluation, as NumPy arrays, from starts (L, n)."""
     space = METHODS[method](history_size).space
-    points = space.inside(starts, setting.scale, setting.lower, setting.upper)
+    points = space.inside(starts, *map(np.asarray, (setting.scale, setting.lower, setting.upper)))
     points = points.astype(setting.problem.references.value.dtype)
     # traced for its shape, not computed
     n_residuals = len(setting.problem.references.present) + len(setting.problem.priors.present)

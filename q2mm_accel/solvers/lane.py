@@ -5,9 +5,8 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 import jax
-from jax import Array
 
-from q2mm_accel.problem.arrays import Problem
+from q2mm_accel.problem.arrays import Array, Problem
 
 
 class Status(IntEnum):

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
 from q2mm_accel.kernel.loss import loss
+from q2mm_accel.problem.arrays import Array
 from q2mm_accel.solvers.lane import Evaluation, Lane, Setting, Status
 from q2mm_accel.solvers.methods import METHODS, Method, Trial
 

@@ -29,7 +29,7 @@ _DAMPING = 1e-3
 shorter than the solver's own."""
 _LEAST_DAMPING = 1e-12
 """Keeps the equations of Levenberg and Marquardt regular when no variable can move."""
-_TRACED = {"implicit_diff": False, "jit": False, "unroll": True}
+_TRACED: dict[str, Any] = {"implicit_diff": False, "jit": False, "unroll": True}
 """JAXopt then only builds expressions, and the loop around it compiles them."""
 
 
@@ -78,7 +78,7 @@ class _Recorder:
     def __init__(self, evaluate: Callable[[Any], Evaluation]) -> None:
         self._evaluate = evaluate
         self.point: Any = None
-        self.evaluation: Evaluation | None = None
+        self.evaluation: Any = None
 
     def __call__(self, point) -> Evaluation:
         # by identity of the traced array: JAXopt asks for residuals and Jacobian of one point one after the other

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 from scipy.optimize import OptimizeResult
 
@@ -56,7 +57,8 @@ def _call(callback: Callable, result: OptimizeResult) -> bool:
     return False
 
 
-def _bar(options: Options):
+def _bar(options: Options) -> Any:
+    """A context manager that shows a bar of rich, or nothing."""
     if not options.progress:
         return nullcontext()
     from rich.progress import Progress

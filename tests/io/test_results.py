@@ -60,6 +60,11 @@ UNREADABLE = {
 }
 
 
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ParameterError, match="missing.json cannot be read: No such file"):
+        read_forcefield(tmp_path / "missing.json")
+
+
 @pytest.mark.parametrize("fault", UNREADABLE, ids=str)
 def test_a_file_that_is_no_force_field_is_refused_by_name(fault, tmp_path):
     content, words = UNREADABLE[fault]

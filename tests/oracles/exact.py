@@ -21,34 +21,75 @@ STEP = mpf(10) ** -50
 PARAMETER_STEP = mpf(10) ** -25
 """Displacement of a parameter in central differences."""
 
-WIDTHS = {"bond": 2, "angle": 2, "torsion": 1, "vdw": 2, "urey_bradley": 2}
+WIDTHS = {
+    "bond": 2,
+    "angle": 2,
+    "torsion": 1,
+    "vdw": 2,
+    "urey_bradley": 2,
+    "harmonic_dihedral": 2,
+    "improper": 1,
+    "harmonic_improper": 2,
+    "stretch_stretch": 1,
+    "stretch_bend": 1,
+    "bend_bend": 1,
+    "coulomb": 1,
+    "special_vdw": 2,
+}
 """Adjustable parameters per type, in the order of the parameter vector."""
+
+_BONDS, _ANGLE = [("bond", (0, 1)), ("bond", (1, 2))], ("angle", (0, 1, 2))
+READS = {
+    "stretch_stretch": _BONDS,
+    "stretch_bend": [*_BONDS, _ANGLE],
+    "bend_bend": [_ANGLE, ("angle", (2, 1, 3))],
+}
+"""Terms whose equilibrium, their second parameter, a coupling reads: kind, and which of its own atoms they are of."""
+
+
+OTHERWISE = {
+    "bond": ("mm3",),
+    "angle": ("mm3",),
+    "torsion": ("damped",),
+    "vdw": ("mm3", "amber"),
+    "stretch_bend": ("mm3",),
+    "special_vdw": ("mm3",),
+}
+"""Kind -> forms in which its energy is another than in the harmonic one."""
 
 
 class Term(NamedTuple):
-    """One term: kind, atoms, places of its parameters in the vector, and (periodicity, phase) of a torsion."""
+    """One term: kind, atoms, places of its parameters in the vector, (periodicity, phase) of a torsion, factor of a pair."""
 
     kind: str
     atoms: tuple[int, ...]
     places: tuple[int, ...]
     constants: tuple[float, ...] = ()
+    factor: float = 1.0
 
 
 def terms(system, forcefield):
     """All terms of a system."""
-    start, result = 0, []
+    start, result, equilibria = 0, [], {}
     for kind, width in WIDTHS.items():
-        if kind == "vdw":
-            rows = [(pair, [system.vdw_types[atom] for atom in pair]) for pair in system.vdw_pairs]
+        if kind in ("vdw", "coulomb"):
+            pairs = system.pairs(kind)
+            rows = [(pair, [pairs.types[atom] for atom in pair]) for pair in pairs.atoms]
+            factors = [float(factor) for factor in pairs.factors]
         else:
             rows = [(atoms, [row]) for atoms, row in zip(*system.terms(kind), strict=True)]
-        for atoms, types in rows:
+            factors = [1.0] * len(rows)
+        for (atoms, types), factor in zip(rows, factors, strict=True):
+            atoms = tuple(int(atom) for atom in atoms)
             places = tuple(start + width * int(row) + column for row in types for column in range(width))
+            if kind in ("bond", "angle"):
+                equilibria[kind, atoms] = equilibria[kind, atoms[::-1]] = places[1]
+            places += tuple(equilibria[other, tuple(atoms[i] for i in which)] for other, which in READS.get(kind, ()))
             constants = ()
-            if kind == "torsion":
-                row = types[0]
-                constants = (float(forcefield.torsion_periodicities[row]), float(forcefield.torsion_phases[row]))
-            result.append(Term(kind, tuple(int(atom) for atom in atoms), places, constants))
+            if kind in ("torsion", "improper"):
+                names = (f"{kind}_periodicities", f"{kind}_phases")
+                constants = tuple(float(getattr(forcefield, name)[types[0]]) for name in names)
+            result.append(Term(kind, atoms, places, constants, factor))
         start += width * forcefield.n_types(kind)
     return result
 
@@ -82,8 +123,13 @@ def _parts(system, forcefield, parameters):
         values = tuple(mpf(parameters[place]) for place in term.places)
         local = tuple(points[atom] for atom in term.atoms)
         columns = [3 * atom + axis for atom in term.atoms for axis in range(3)]
-        form = forcefield.form if term.kind in ("bond", "angle", "vdw") else "any"
-        yield columns, term_derivatives(term.kind, form, local, values, term.constants)
+        form = forcefield.form if forcefield.form in OTHERWISE.get(term.kind, ()) else "harmonic"
+        part = term_derivatives(term.kind, form, local, values, term.constants)
+        yield columns, part if term.factor == 1.0 else _times(mpf(term.factor), *part)
+
+
+def _times(factor, energy, gradient, hessian):
+    return factor * energy, [factor * x for x in gradient], {place: factor * x for place, x in hessian.items()}
 
 
 def exact_parameters(forcefield):

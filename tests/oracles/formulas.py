@@ -1,8 +1,10 @@
-"""The two force fields written out once more, in numbers of 150 digits, from the published formulas.
+"""The force fields written out once more, in numbers of 150 digits, from the published formulas.
 
 Harmonic: k (r - r0)², k (θ - θ0)², k (1 + cos(n φ - γ)), Lennard-Jones 12-6 with geometric means of σ and ε.
+Amber: the same, with the arithmetic mean of σ.
 MM3: Allinger, Yuh, Lii, J. Am. Chem. Soc. 1989, 111, 8551 (stretch and bend series), Lii and Allinger 1989, 111, 8566
-(exponential-6), with q2mm's constants. Torsions and Urey-Bradley springs are the same in both.
+(exponential-6), with q2mm's constants, and stretch-bend that fades out at straight angles. All else is the same in all.
+Damped: harmonic, with torsions that fade out in the same way.
 
 Units: kcal/mol, Å, radian; equilibrium angles and phases come in degrees.
 """
@@ -48,34 +50,87 @@ def dihedral(i, j, k, m):
     return mp.atan2(length(b) * dot(a, second), dot(first, second))
 
 
+def twelve_six(r, sigma, epsilon):
+    """Lennard-Jones."""
+    return 4 * epsilon * ((sigma / r) ** 12 - (sigma / r) ** 6)
+
+
+def sigma_of(radius):
+    """Where a 12-6 potential is 0, from half the distance of its minimum."""
+    return 2 * radius / mpf(2) ** (mpf(1) / 6)
+
+
 def van_der_waals(form, r, radii, epsilons):
-    """12-6 with geometric means of σ and ε, or the exponential-6 of MM3 with its wall below 0.34 of the minimum."""
-    epsilon = mp.sqrt(epsilons[0] * epsilons[1])
-    if form == "harmonic":
-        sigmas = [2 * radius / mpf(2) ** (mpf(1) / 6) for radius in radii]
-        sixth = (mp.sqrt(sigmas[0] * sigmas[1]) / r) ** 6
-        return 4 * epsilon * (sixth**2 - sixth)
-    minimum, edge = radii[0] + radii[1], mpf(34) / 100
+    """12-6 with a mean of σ and the geometric one of ε, or MM3's exponential-6 with the sum of the radii."""
+    epsilon, (first, second) = mp.sqrt(epsilons[0] * epsilons[1]), map(sigma_of, radii)
+    if form == "mm3":
+        return exponential_six(r, radii[0] + radii[1], epsilon)
+    return twelve_six(r, (first + second) / 2 if form == "amber" else mp.sqrt(first * second), epsilon)
+
+
+def exponential_six(r, minimum, epsilon):
+    """That of MM3, with its wall below 0.34 of the minimum's distance."""
+    edge = mpf(34) / 100
     if r < edge * minimum:
         return epsilon * 184000 * mp.exp(-12 * edge) * (edge * minimum / r) ** 12
     return epsilon * (184000 * mp.exp(-12 * r / minimum) - mpf(9) / 4 * (minimum / r) ** 6)
+
+
+def wrapped(angle):
+    """The same angle within ±π."""
+    return mp.atan2(mp.sin(angle), mp.cos(angle))
+
+
+def fading(sine):
+    """1 above the sine of 10 degrees, 0 below that of 5, t² (3 - 2 t) between them."""
+    ten, five = mp.sin(mp.pi / 18), mp.sin(mp.pi / 36)
+    t = min(max((sine - five) / (ten - five), mpf(0)), mpf(1))
+    return t**2 * (3 - 2 * t)
+
+
+def coupling_energy(kind, form, points, values):
+    """Stretch-stretch, stretch-bend or bend-bend: a constant times the product of two deviations."""
+    radian = mp.pi / 180
+    if kind == "bend_bend":
+        i, centre, k, m = points
+        angles = bond_angle(i, centre, k), bond_angle(k, centre, m)
+        return values[0] * (angles[0] - values[1] * radian) * (angles[1] - values[2] * radian)
+    i, centre, k = points
+    stretches = length(minus(i, centre)) - values[1], length(minus(k, centre)) - values[2]
+    if kind == "stretch_stretch":
+        return values[0] * stretches[0] * stretches[1]
+    angle = bond_angle(i, centre, k)
+    fade = fading(mp.sin(angle)) if form == "mm3" else 1
+    return fade * values[0] * sum(stretches) * (angle - values[3] * radian)
 
 
 def term_energy(kind, form, points, values, constants=()):
     """Energy of one term [kcal/mol].
 
     Args:
-        kind: bond, angle, torsion, vdw or urey_bradley.
-        form: harmonic or mm3; torsions and Urey-Bradley terms do not depend on it.
+        kind: that of the package's kinds.
+        form: harmonic, amber, mm3 or damped; many kinds do not depend on it.
         points: the term's atoms [Å].
-        values: its parameters; for vdw radius, ε of the first atom, then of the second.
+        values: its parameters and those it reads; of pairs those of the first atom, then of the second.
         constants: periodicity and phase [degrees] of a torsion.
     """
+    if kind == "coulomb":
+        return mpf("332.06") * values[0] * values[1] / length(minus(*points))
+    if kind == "special_vdw":
+        r, (radius, epsilon) = length(minus(*points)), values
+        return exponential_six(r, radius, epsilon) if form == "mm3" else twelve_six(r, sigma_of(radius), epsilon)
+    if kind in ("harmonic_dihedral", "harmonic_improper"):
+        return values[0] * wrapped(dihedral(*points) - values[1] * mp.pi / 180) ** 2
+    if kind in ("stretch_stretch", "stretch_bend", "bend_bend"):
+        return coupling_energy(kind, form, points, values)
     if kind == "vdw":
         return van_der_waals(form, length(minus(*points)), values[::2], values[1::2])
-    if kind == "torsion":
+    if kind in ("torsion", "improper"):
         periodicity, phase = constants
-        return values[0] * (1 + mp.cos(mpf(periodicity) * dihedral(*points) - mpf(phase) * mp.pi / 180))
+        fade = 1
+        if kind == "torsion" and form == "damped":
+            fade = fading(min(mp.sin(bond_angle(*points[:3])), mp.sin(bond_angle(*points[1:]))))
+        return fade * values[0] * (1 + mp.cos(mpf(periodicity) * dihedral(*points) - mpf(phase) * mp.pi / 180))
     if kind == "angle":
         delta = bond_angle(*points) - values[1] * mp.pi / 180
         degrees = delta * 180 / mp.pi
