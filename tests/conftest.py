@@ -24,7 +24,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 LONGEST = (
-    "test_examples.py",
     "test_devices.py",
     "test_runtime.py",
     "test_q2mm.py",
@@ -40,6 +39,7 @@ LONGEST = (
     "test_exact.py",
     "test_native_faults.py",
     "test_native_runs.py",
+    "test_examples.py",
 )
 """Files that take longest. Each goes to one worker, whole, and first: else the last one would keep a single worker busy."""
 

@@ -36,10 +36,16 @@ def reported(process):
     return json.loads(output.splitlines()[-1])
 
 
+@pytest.fixture(scope="module", params=["most", pytest.param("all", marks=pytest.mark.exhaustive)])
+def parts(request):
+    """How much is compared."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def reports():
+def reports(parts):
     """Of a process with four virtual devices."""
-    return reported(started("devices", XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+    return reported(started("devices", parts, XLA_FLAGS="--xla_force_host_platform_device_count=4"))
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +64,15 @@ def test_four_devices_give_the_results_of_one(reports):
     assert_same(reports["small"][1], reports["small"][0])
 
 
-@pytest.mark.exhaustive
+all_parts = pytest.mark.parametrize("parts", [pytest.param("all", marks=pytest.mark.exhaustive)], indirect=True)
+
+
+@all_parts
 def test_two_devices_with_two_molecules_at_a_time_give_the_results_of_one(reports, others):
     assert_same(others["small"][0], reports["small"][0], tolerances.REGROUP_GRADIENT)
 
 
-@pytest.mark.exhaustive
+@all_parts
 def test_a_mesh_with_another_axis_gives_the_results_of_one_device(reports, others):
     assert_same(others["small"][1], reports["small"][0])
 
@@ -77,16 +86,15 @@ def test_fits_on_four_devices_end_where_those_on_one_do(reports):
     assert_same(reports["fits"][1], reports["fits"][0], tolerances.SHORT_FIT)
 
 
-@pytest.mark.parametrize("parts", [(), pytest.param(("all",), marks=pytest.mark.exhaustive)], ids=["loss", "all"])
 def test_two_hosts_give_the_results_of_one_device(reports, parts):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda number: reported(started("hosts", port, number, *parts)), (0, 1)))
+        both = list(pool.map(lambda number: reported(started("hosts", port, number, parts)), (0, 1)))
     for found in both:
         expected = reports["small"][0]
-        assert_same(found, expected if parts else {name: expected[name] for name in ("fun", "jac")})
+        assert_same(found, expected if parts == "all" else {name: expected[name] for name in ("fun", "jac")})
         assert_same(found, reports["fits"][0], tolerances.SHORT_FIT)
 
 
