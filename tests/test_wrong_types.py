@@ -295,7 +295,6 @@ OF_MODEL = {
             "vdw_types": {"an empty row"},
             "vdw_factors": {"an empty row"},
             "background": OPTIONAL,
-            "part_of": OPTIONAL,
         },
         skipped=("arrays",),
     ),

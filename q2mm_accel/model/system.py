@@ -119,8 +119,6 @@ class System:
         """Convert to read-only arrays and check them."""
         if not isinstance(molecule, Molecule):
             raise TopologyError(f"molecule is {molecule!r}; a System is made of a Molecule: create that first.")
-        if part_of is not None and not isinstance(part_of, System):
-            raise TopologyError(f"{molecule.name}: part_of is {part_of!r}; give the whole System, or None.")
         object.__setattr__(self, "molecule", molecule)
         object.__setattr__(self, "background", background)
         if not isinstance({} if arrays is None else arrays, Mapping):
