@@ -21,7 +21,8 @@ def over_batches(problem: Problem, function, *arguments):
 
     Args:
         problem: the problem.
-        function: (batch, after, *arguments) -> (..., P) and 0 times a number to wait for, as `observables.compute_batch`.
+        function: (batch, after, *arguments) -> arrays (..., P) and 0 times a number to wait for, as
+            `observables.compute_batch`.
         arguments: the same for all batches.
 
     Returns:
@@ -36,7 +37,7 @@ def over_batches(problem: Problem, function, *arguments):
             else:
                 found, after = _on_devices(problem.mesh, function, stack, after, arguments)
             results.append(found)
-    return jnp.concatenate(results, axis=-1)
+    return jax.tree.map(lambda *found: jnp.concatenate(found, axis=-1), *results)
 
 
 def _in_turn(function, stack, after, arguments):
@@ -56,7 +57,7 @@ def _in_turn(function, stack, after, arguments):
         return after if last is None else last, found
 
     after, found = jax.lax.scan(step, _nothing(stack) if after is None else after, stack)
-    return _joined(found), after
+    return jax.tree.map(_joined, found), after
 
 
 def _nothing(stack):
@@ -76,9 +77,10 @@ def _on_devices(mesh, function, stack, after, arguments):
 
     def on_one(stack, after, arguments):
         found, last = _in_turn(function, stack, None if after is None else after[0], arguments)
-        return found[None], _nothing(stack)[None] if last is None else last[None]
+        return jax.tree.map(lambda each: each[None], found), _nothing(stack)[None] if last is None else last[None]
 
     specs = {"in_specs": (shared, shared, everywhere), "out_specs": (shared, shared)}
     spread = jax.shard_map(on_one, mesh=mesh, axis_names={AXIS}, check_vma=False, **specs)
     found, after = spread(stack, after, arguments)
-    return _joined(jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere))), after
+    found = jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere))
+    return jax.tree.map(_joined, found), after
