@@ -20,6 +20,7 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
@@ -51,6 +52,7 @@ _value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
 predictions = jax.jit(kernel.predictions)
 _residuals = jax.jit(kernel.residuals)
 _jacobian = jax.jit(turned_jacobian)
+_gauss_newton = jax.jit(gauss_newton)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
 _mechanics = jax.jit(whole_mechanics)
@@ -385,8 +387,7 @@ class FusedObjective:
         Returns:
             Shape (n, n), symmetric.
         """
-        jacobian = self.residuals_jac(x)
-        return 2.0 * jacobian.T @ jacobian
+        return self._checked(_gauss_newton, x, slice(None))
 
     def hessp(self, x: ArrayLike, p: ArrayLike) -> np.ndarray:
         """The exact Hessian of the loss at x times a vector p of n numbers, for `minimize(..., hessp=)`.

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches, sum_over_batches
+from q2mm_accel.kernel.hessian import energies
 from q2mm_accel.kernel.jacobian import MATRICES, few_slopes, outputs_of, prior_rows, tile_places
 from q2mm_accel.kernel.loss import deviations, expand
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
@@ -28,7 +29,7 @@ def gauss_newton(problem: Problem, vector):
     if problem.references.n_groups:
         total = total + _of_relative_energies(problem, parameters, n_elements)
     weighed = partial(_of_batch, replace(problem, stacks=(), mesh=None), n_elements)
-    total = total + sum_over_batches(problem, weighed, _by_reads(problem), parameters, problem.expansion)
+    total = sum_over_batches(problem, weighed, _by_reads(problem), total, parameters, problem.expansion)
     return total + total.T  # twice, and symmetric in the last digit too
 
 
@@ -101,10 +102,44 @@ def _with_matrices(batch: Batch, found, number: int, output: str, start: int, fa
 
 
 def _of_relative_energies(problem: Problem, parameters, n_elements: int):
-    """JᵀJ of the relative energies, (n, n): all of a group depend on all its molecules."""
+    """JᵀJ of the relative energies, (n, n): each depends on all molecules of its group."""
 
     def of_batch(batch: Batch, after, parameters, expansion: Expansion):
-        found = energy_slopes(batch, changes(batch, parameters.astype(batch.dtype)))
-        total, _ = mechanics(batch, parameters)
-        dtype = batch.buckets[0].inverse_root_masses.dtype
-        ...
+        vector, dtype = parameters.astype(batch.dtype), batch.buckets[0].inverse_root_masses.dtype
+        slopes = jnp.concatenate(energy_slopes(batch, changes(batch, vector)), axis=1)
+        found = (jnp.concatenate(energies(batch, vector)), by_elements(expansion, slopes, n_elements))
+        return (_molecules_read(batch), *(each.astype(dtype) for each in found)), after
+
+    number, energy, slopes = over_batches(problem, of_batch, parameters, problem.expansion)
+    number = number + _first_molecules(problem)
+    references = problem.references
+    relative = replace(references, present=references.present & (references.group < references.n_groups))
+    own = replace(problem, references=relative)
+    _, push = jax.linearize(lambda energy: deviations(own, energy[number]), energy)
+    (pulled,) = jax.lax.map(lambda slope: jax.linear_transpose(push, energy)(push(slope)), slopes)
+    return pulled @ slopes.T
+
+
+def _molecules_read(batch: Batch):
+    """The molecule whose energy is read, counted through all buckets, (P,); 0 where something else is."""
+    result, first = jnp.zeros(len(batch.read), jnp.int32), 0
+    starts = {number: start for number, output, start in outputs_of(batch) if output == "energy"}
+    for number, bucket in enumerate(batch.buckets):
+        molecules = len(bucket.component_present)
+        if number in starts:
+            own = batch.read - starts[number]
+            result = jnp.where((own >= 0) & (own < molecules), own.astype(jnp.int32) + first, result)
+        first += molecules
+    return result
+
+
+def _first_molecules(problem: Problem):
+    """For each read of all batches the number of molecules of batches before, (sum of all P,)."""
+    results, before = [], 0
+    for stack in problem.stacks:
+        batches, reads = stack.read.shape
+        molecules = sum(bucket.component_present.shape[1] for bucket in stack.buckets)
+        first = before + molecules * jnp.arange(batches, dtype=jnp.int32)
+        results.append(jnp.repeat(first, reads))
+        before += batches * molecules
+    return jnp.concatenate(results)
