@@ -20,8 +20,9 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
-from q2mm_accel.kernel.jacobian import jacobian
+from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -50,7 +51,8 @@ _BATCH_BYTES = 256 * 2**20
 _value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
 predictions = jax.jit(kernel.predictions)
 _residuals = jax.jit(kernel.residuals)
-_jacobian = jax.jit(jacobian)
+_jacobian = jax.jit(turned_jacobian)
+_gauss_newton = jax.jit(gauss_newton)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
 _mechanics = jax.jit(whole_mechanics)
@@ -306,8 +308,10 @@ class FusedObjective:
         return (*self.reference_labels, *(f"prior: {labels[number]}" for number in self.inputs.priors.parameter))
 
     @property
-    def residual_rows(self) -> np.ndarray:
-        """Where the residuals stand in the padded ones of compiled functions, shape (m,)."""
+    def residual_rows(self) -> np.ndarray | slice:
+        """Where the m residuals stand in the padded ones of compiled functions."""
+        if not len(self.inputs.priors.weight):
+            return slice(len(self.references))
         priors = len(self.problem.references.present) + np.arange(len(self.inputs.priors.weight))
         return np.concatenate([np.arange(len(self.references)), priors])
 
@@ -379,7 +383,7 @@ class FusedObjective:
 
     def residuals_jac(self, x: ArrayLike) -> np.ndarray:
         """Derivatives of `residuals` by x, shape (m, n), at about twice the price of `jac`. Raises as `fun` does."""
-        return self._checked(_jacobian, x, self.residual_rows)
+        return self._checked(_jacobian, x, self.residual_rows).T
 
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
@@ -390,8 +394,7 @@ class FusedObjective:
         Returns:
             Shape (n, n), symmetric.
         """
-        jacobian = self.residuals_jac(x)
-        return 2.0 * jacobian.T @ jacobian
+        return self._checked(_gauss_newton, x, slice(None))
 
     def hessp(self, x: ArrayLike, p: ArrayLike) -> np.ndarray:
         """The exact Hessian of the loss at x times a vector p of n numbers, for `minimize(..., hessp=)`.
@@ -588,7 +591,7 @@ class FusedObjective:
 
     def _checked(self, function: Callable, x: ArrayLike, rows: np.ndarray | slice) -> np.ndarray:
         vector = parameter_vector(x, self.labels, "x")
-        values = self._run(function, vector)[rows]
+        values = self._run(function, vector)[..., rows]
         if not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a prediction")
         return values

@@ -9,7 +9,7 @@ from q2mm_accel.kernel.batches import over_batches
 from q2mm_accel.kernel.observables import compute_batch
 from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.kernel.spectrum import frequency
-from q2mm_accel.problem.arrays import Priors, Problem
+from q2mm_accel.problem.arrays import Problem
 
 
 def expand(problem: Problem, vector):
@@ -56,19 +56,20 @@ def _offsets(references, computed):
 
 
 def weigh(problem: Problem, computed, parameters):
-    """Residuals from `compute` and all parameters of the force field; 0 where padded.
+    """Residuals from `compute` and all parameters of the force field: `deviations`, then those of the priors."""
+    return jnp.concatenate([deviations(problem, computed), from_centers(problem, parameters)])
 
-    The first R are weight (reference - computed), shaped by the loss; those of the priors follow, (P,).
-    """
+
+def deviations(problem: Problem, computed):
+    """Weight (reference - computed) of all references, shaped by the loss, from `compute`: (R,), 0 where padded."""
     references = problem.references
     difference = jnp.where(references.present, references.value, 0.0) - compare(problem, computed)
-    deviations = shaped(problem.loss, jnp.where(references.present, references.weight, 0.0) * difference, problem.f_scale)
-    if not len(problem.priors.present):
-        return deviations
-    return jnp.concatenate([deviations, _from_centers(problem.priors, parameters)])
+    return shaped(problem.loss, jnp.where(references.present, references.weight, 0.0) * difference, problem.f_scale)
 
 
-def _from_centers(priors: Priors, parameters):
+def from_centers(problem: Problem, parameters):
+    """Weight (center - parameter) of all priors, (Q,), 0 where padded."""
+    priors = problem.priors
     values = parameters[jnp.where(priors.present, priors.parameter, 0)]
     weight = jnp.where(priors.present, priors.weight, 1.0)
     return jnp.where(priors.present, weight * (jnp.where(priors.present, priors.center, 0.0) - values), 0.0)

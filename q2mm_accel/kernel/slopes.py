@@ -1,4 +1,4 @@
-"""First derivatives of energies and Hessians by force-field parameters, from those of each term by its own parameters.
+"""First derivatives of coefficients and energies by force-field parameters, from those of each term by its own parameters.
 
 A parameter changes only the terms that name it, so that all columns together cost little more than filling them.
 """
@@ -14,14 +14,11 @@ from q2mm_accel.kernel.hessian import (
     Coefficients,
     atom_parameters,
     pair_coefficients,
-    pairwise,
     term_coefficients,
     term_parameters,
-    term_updates,
 )
 from q2mm_accel.model.kinds import KINDS, Form, Kind, form_named, term_kinds
-from q2mm_accel.problem.arrays import Batch, Bucket, Terms
-from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+from q2mm_accel.problem.arrays import Batch, Bucket, Expansion, Terms
 
 
 class Changes(NamedTuple):
@@ -127,26 +124,10 @@ def energy_slopes(batch: Batch, found: Changes):
     return joined(batch, shapes, by_bucket(total, shapes), of_pairs)
 
 
-def hessian_slopes(batch: Batch, found: Changes):
-    """Derivatives of the Hessians of each bucket's molecules, (n_parameters, M, D, D) [hartree/bohr²]."""
-    shapes = [(*bucket.component_present.shape, bucket.component_present.shape[1]) for bucket in batch.buckets]
-    buffer = jnp.zeros((batch.n_parameters, sum(math.prod(shape) for shape in shapes)), batch.dtype)
-    for kind, each in found.terms.items():
-        terms = batch.terms[kind]
-        for column, (along, curved) in enumerate(zip(each.along, each.curved, strict=True)):
-            places, values = term_updates(terms, along, curved)
-            rows = jnp.where(terms.present, terms.parameters[:, column], 0)
-            buffer = buffer.at[rows[:, None, None], places].add(values)
-
-    def of_pairs(kind, number):
-        bucket, each = batch.buckets[number], found.pairs[kind][number]
-        types = types_of_atoms(bucket, kind, n_types_of(batch, kind))
-
-        def of_one(of_type, slope, curvature):
-            own = [of_type[:, :, None] * change for change in (slope, curvature)]
-            return pairwise(bucket.distances, *(each + jnp.swapaxes(each, 1, 2) for each in own))
-
-        both = jax.vmap(jax.vmap(of_one, (None, 0, 0)), (1, None, None))
-        return both(types, each.slope, each.curvature).reshape(-1, *shapes[number])
-
-    return [slopes * KCALMOLA2_TO_HESSIAN_AU for slopes in joined(batch, shapes, by_bucket(buffer, shapes), of_pairs)]
+def by_elements(expansion: Expansion, slopes, n_elements: int):
+    """Derivatives by the elements of the vector, (n, ...), from those by all parameters, (n_parameters, ...)."""
+    result = jnp.zeros((n_elements, *slopes.shape[1:]), slopes.dtype)
+    for columns, factors in zip(expansion.columns.T, expansion.coefficients.T, strict=True):
+        factors = factors.astype(slopes.dtype).reshape(-1, *[1] * (slopes.ndim - 1))
+        result = result.at[columns].add(jnp.where(factors != 0.0, factors * slopes, 0.0))
+    return result

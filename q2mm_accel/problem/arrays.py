@@ -90,6 +90,47 @@ class Fixed:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Uses:
+    """Elements of the vector that the parameters of one kind's terms follow, E of them; -1 where padded."""
+
+    term: Array
+    """(E,) the term."""
+    own: Array
+    """(E,) which of its parameters."""
+    element: Array
+    """(E,) the element of the vector."""
+    column: Array
+    """(E,) that element's place among those that change the molecule."""
+    factor: Array
+    """(E,) change of the parameter with the element."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class PairColumns:
+    """Elements of the vector that change one kind of pairs of a bucket's molecules, at most K each; -1 for none."""
+
+    columns: Array
+    """(M, K) their places among those that change the molecule."""
+    factors: Array
+    """(M, K, width, N) change of the atoms' own parameters with each of them."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Columns:
+    """Elements of the vector that change the molecules of a bucket, at most L each; -1 for none."""
+
+    elements: Array
+    """(M, L) ascending."""
+    groups: dict[str, Array]
+    """By kind (G, `columns.TOGETHER`): the `Uses` of one element in one molecule, in one row or more."""
+    pairs: dict[str, PairColumns]
+    """By kind."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Bucket:
     """M molecules of similar size, padded to N atoms; D = 3 N."""
 
@@ -105,6 +146,8 @@ class Bucket:
     """(M, D, D) columns: eigenvectors of the QM Hessians; None when no reference needs them."""
     fixed: Fixed | None
     """None when every term has a free parameter."""
+    columns: Columns | None
+    """None when no reference needs elements of matrices."""
     outputs: tuple[str, ...] = _static()
     """What the references need, in the order of `OUTPUTS`."""
 
@@ -114,6 +157,12 @@ class Bucket:
         assert self.geometry is not None, "a bucket without pairs has no distances"
         return self.geometry
 
+    @property
+    def own_columns(self) -> Columns:
+        """The columns of a bucket whose matrices are read."""
+        assert self.columns is not None, "a bucket whose matrices are not read has no columns"
+        return self.columns
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -122,6 +171,8 @@ class Batch:
 
     terms: dict[str, Terms]
     """By kind, those that occur."""
+    uses: dict[str, Uses]
+    """By kind; of none when no reference needs elements of matrices."""
     buckets: tuple[Bucket, ...]
     read: Array
     """(P,) positions in the concatenated outputs of all buckets that references read, and padding."""
@@ -131,6 +182,8 @@ class Batch:
     """Length of the force field's vector."""
     pair_types: tuple[tuple[str, int, int], ...] = _static()
     """Of each kind of pairs its name, where its parameters start in the vector, and its number of types."""
+    distinct: bool = _static()
+    """Whether no element of a matrix is read twice, above or below the diagonal."""
 
     @property
     def dtype(self) -> np.dtype:

@@ -9,7 +9,8 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Coordinate, Kind, form_named, pair_kinds, term_kinds
 from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
-from q2mm_accel.problem.arrays import Batch, Bucket, Fixed, Geometry, Pairs, Terms
+from q2mm_accel.problem.arrays import Batch, Bucket, Columns, Fixed, Geometry, Pairs, Terms
+from q2mm_accel.problem.columns import Followed, batch_columns, filled_up
 from q2mm_accel.problem.internal import angle_pieces, dihedral_pieces, distance_pieces
 from q2mm_accel.problem.layout import Slot, Stack
 from q2mm_accel.units import DEGREE
@@ -27,6 +28,8 @@ def build_stack(
     slots: Mapping[int, Slot],
     outputs: Sequence[tuple[str, ...]],
     reads: Sequence[Sequence[int]] | Sequence[np.ndarray],
+    distinct: bool,
+    followed: Followed,
 ) -> Batch:
     """The arrays of all batches of a stack, with a leading axis.
 
@@ -37,6 +40,8 @@ def build_stack(
         slots: by system.
         outputs: of each bucket, what the references need.
         reads: of each batch the positions that references read.
+        distinct: whether no element of a matrix is read twice.
+        followed: the elements of the vector that parameters follow.
 
     Returns:
         The batches, of NumPy arrays.
@@ -64,13 +69,17 @@ def build_stack(
             kind: _build_terms(term_kinds()[kind], of_batch, forcefield, places, layout.quantised(count), n_elements)
             for kind, count in counts.items()
         }
+        uses, columns = {}, [None] * len(stack.shapes)
+        if any({"hessian", "eigenmatrix"} & set(needed) for needed in outputs):
+            kinds = [of_pairs for of_pairs, _ in contents]
+            uses, columns = batch_columns(terms, of_batch, forcefield, places, stack.shapes, kinds, followed)
         buckets = tuple(
-            _build_bucket([systems[member] for member in bucket], shape, needed, content)
-            for bucket, shape, needed, content in zip(batch, stack.shapes, outputs, contents, strict=True)
+            _build_bucket([systems[member] for member in bucket], *details)
+            for bucket, *details in zip(batch, stack.shapes, outputs, contents, columns, strict=True)
         )
         places_read = _extended(np.array(read, dtype=np.int64), n_reads)
-        batches.append(Batch(terms, buckets, places_read, forcefield.form, forcefield.n_parameters, starts))
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+        batches.append(Batch(terms, uses, buckets, places_read, forcefield.form, forcefield.n_parameters, starts, distinct))
+    return jax.tree.map(lambda *leaves: filled_up(leaves), *batches)
 
 
 def _kinds_of_pairs(systems: Sequence[System]) -> dict[str, bool]:
@@ -192,6 +201,7 @@ def _build_bucket(
     shape: tuple[int, int],
     outputs: tuple[str, ...],
     contents: tuple[Mapping[str, bool], bool],
+    columns: Columns | None,
 ) -> Bucket:
     """The padded arrays of the systems of one bucket.
 
@@ -200,6 +210,7 @@ def _build_bucket(
         shape: number of molecules and of atoms that they are padded to.
         outputs: what the references need, in the order of `OUTPUTS`.
         contents: the kinds of pairs and whether they have factors; whether there is a background.
+        columns: elements of the vector that change the molecules.
 
     Returns:
         The bucket, of NumPy arrays.
@@ -216,6 +227,7 @@ def _build_bucket(
         component_present=_padded(atoms, by_axis, bool).reshape(n_molecules, -1),
         eigenvectors=_build_eigenvectors(systems, n_molecules, n_atoms) if "eigenmatrix" in outputs else None,
         fixed=_build_fixed(systems, n_molecules, n_atoms) if with_background else None,
+        columns=columns,
         outputs=outputs,
     )
 

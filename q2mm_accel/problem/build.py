@@ -11,8 +11,9 @@ from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import Expansion, Priors, Problem
 from q2mm_accel.problem.batch import build_stack
+from q2mm_accel.problem.columns import Followed
 from q2mm_accel.problem.layout import Stack, place_systems, plan_stacks
-from q2mm_accel.problem.reads import build_reads, build_references, outputs_of
+from q2mm_accel.problem.reads import build_reads, build_references, outputs_of, reads_are_distinct
 
 
 def build_problem(
@@ -47,9 +48,10 @@ def build_problem(
     slots = place_systems(stacks)
     outputs = outputs_of(table, slots, stacks)
     reads, source = build_reads(table, slots, stacks, outputs)
+    distinct, followed = reads_are_distinct(table), Followed(space.columns, space.coefficients)
     return Problem(
         stacks=tuple(
-            build_stack(stack, systems, space.forcefield, slots, needed, read)
+            build_stack(stack, systems, space.forcefield, slots, needed, read, distinct, followed)
             for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
         references=build_references(table, table.weight if weights is None else weights, source),

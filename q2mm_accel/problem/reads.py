@@ -72,6 +72,18 @@ def build_reads(
     return reads, before[batch] + place
 
 
+def reads_are_distinct(references: ReferenceTable) -> bool:
+    """Whether no two references read the same element of a symmetric matrix, above or below its diagonal."""
+    output = output_codes(references)
+    chosen = np.isin(output, [OUTPUTS.index("hessian"), OUTPUTS.index("eigenmatrix")])
+    row, column = references.indices[chosen, :2].T.astype(np.int64)
+    column = np.where(column < 0, row, column)
+    size = max(row.max(initial=0), column.max(initial=0)) + 1
+    matrix = references.system[chosen].astype(np.int64) * len(OUTPUTS) + output[chosen]
+    keys = (matrix * size + np.maximum(row, column)) * size + np.minimum(row, column)
+    return len(np.unique(keys)) == len(keys)
+
+
 def _size(output: str, n_atoms: int) -> int:
     """Number of elements of a molecule's output."""
     return {"energy": 1, "eigenvalues": 3 * n_atoms}.get(output, (3 * n_atoms) ** 2)
