@@ -9,7 +9,7 @@ from tolerances import CLOSED_FORM
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnmatchedTermWarning
-from q2mm_accel.model import topology as perception
+from q2mm_accel.model import topology
 from q2mm_accel.model.kinds import parameter_fields
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import START_ANGLE, START_BOND, UFF, perceive
@@ -153,7 +153,7 @@ def test_types_are_shared_over_all_molecules_and_equilibria_are_means_over_them(
     systems, forcefield = perceive(molecules)
     assert type_names(forcefield, "bond") == ["bond C-C", "bond C-H", "bond C-O", "bond H-O"]
     hydrogens = np.concatenate(
-        [perception.distances(system.molecule.coordinates, system.bond_atoms[system.bond_types == 1]) for system in systems]
+        [topology.distances(system.molecule.coordinates, system.bond_atoms[system.bond_types == 1]) for system in systems]
     )
     assert len(hydrogens) == 9
     np.testing.assert_allclose(forcefield.bond_lengths[1], np.mean(hydrogens), rtol=CLOSED_FORM)
