@@ -17,7 +17,7 @@ from q2mm_accel.problem.checks import check_terms
 from q2mm_accel.problem.layout import Stack, plan_stacks
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
-_COUNTED = {"loss", "predictions", "residuals", "jacobian", "hessian_product", "native"}
+_COUNTED = {"loss", "predictions", "residuals", "turned_jacobian", "gauss_newton", "hessian_product", "native"}
 traces: Counter[str] = Counter()
 """How often each of the package's compiled functions was traced, which is how often it was compiled."""
 

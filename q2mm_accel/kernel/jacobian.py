@@ -16,7 +16,14 @@ from q2mm_accel.kernel.loss import deviations, expand, from_centers
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes
-from q2mm_accel.kernel.tiles import Tiling, eigenmatrix_tiles, hessian_tiles, local_changes, tiling
+from q2mm_accel.kernel.tiles import (
+    Tiling,
+    eigenmatrix_tiles,
+    hessian_tiles,
+    hessian_tiles_of_pairs,
+    local_changes,
+    tiling,
+)
 from q2mm_accel.problem.arrays import Array, Batch, Bucket, Expansion, Problem
 
 MATRICES = ("hessian", "eigenmatrix")
@@ -37,8 +44,9 @@ def residuals_and_jacobian(problem: Problem, vector):
     return residuals, slopes.T
 
 
-def turned_jacobian(problem: Problem, vector):
-    """The Jacobian alone, turned: n rows, and a column for each residual."""
+def turned_jacobian(problem: Problem, vector, workspace=None):
+    """The Jacobian alone, turned: n rows, and a column for each residual. It may be written over `workspace`."""
+    del workspace  # what is in it does not count; compiled functions are given it for its memory
     return _residuals_and_slopes(problem, vector)[1]
 
 
@@ -199,23 +207,27 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
     for number, output, start in outputs_of(batch):
         if output not in MATRICES:
             continue
-        bucket, layout = batch.buckets[number], tiling(batch.buckets[number].component_present.shape[1])
-        separately = output == "hessian" and batch.distinct
+        bucket = batch.buckets[number]
+        elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
+        readers = _tile_readers(batch, bucket, start, layout)
         if output == "eigenmatrix":
-            tiles = eigenmatrix_tiles(batch, found, number, layout)
+            parts = [(elements, eigenmatrix_tiles(batch, found, number, layout))]
+        elif not batch.distinct:
+            parts = [(elements, hessian_tiles(batch, found, number, layout))]
         else:
-            tiles = hessian_tiles(batch, found, number, layout, with_terms=not separately)
-        if separately:
             slopes = _with_terms(batch, found, number, start, slopes, places)
-        if not separately or bucket.pairs:
-            readers = _tile_readers(batch, bucket, start, layout)
-            slopes = _with_tiles(bucket, tiles, layout, readers, slopes, places)
+            parts = [
+                (jnp.take_along_axis(elements, columns, axis=1, mode="fill", fill_value=-1), tiles)
+                for columns, tiles in hessian_tiles_of_pairs(bucket, found, number, layout)
+            ]
+        for each, tiles in parts:
+            slopes = _with_tiles(each, tiles, layout, readers, slopes, places)
     return slopes
 
 
-def _with_tiles(bucket: Bucket, tiles, layout: Tiling, readers, slopes, places: _Places):
+def _with_tiles(elements, tiles, layout: Tiling, readers, slopes, places: _Places):
+    """With derivatives by elements (M, L) of the vector added, -1 for none."""
     columns, factors = _with_end(places, readers)
-    elements = bucket.own_columns.elements
     elements = jnp.where(elements >= 0, elements, len(slopes))[:, :, None]
 
     def step(tile, slopes):
