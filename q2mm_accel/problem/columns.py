@@ -16,7 +16,7 @@ from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import Columns, PairColumns, Terms, Uses
 from q2mm_accel.problem.layout import Slot
 
-TOGETHER = 4
+TOGETHER = 3
 """How many uses of an element in a molecule one matrix product sums. With more, products have places for uses that do not
 exist; with fewer, there are more results to add."""
 
