@@ -37,13 +37,13 @@ class Tiling(NamedTuple):
         return self.edge * self.width
 
     @property
-    def count(self) -> int:
+    def n_tiles(self) -> int:
         """Number of tiles."""
         return self.edge * (self.edge + 1) // 2
 
     @property
     def corners(self):
-        """First row and first column of every tile, (count, 2)."""
+        """First row and first column of every tile, (n_tiles, 2)."""
         return self.width * jnp.array([(i, j) for i in range(self.edge) for j in range(i + 1)], dtype=jnp.int32)
 
     def place(self, row, column):
@@ -64,7 +64,7 @@ def local_changes(batch: Batch, found: Changes) -> dict[str, Array]:
     results = {}
     for kind, uses in batch.uses.items():
         by_parameter = jax.vmap(lambda along, curved, terms=batch.terms[kind]: term_updates(terms, along, curved)[1])
-        values = by_parameter(found.terms[kind].along, found.terms[kind].curved)
+        values = jnp.asarray(by_parameter(found.terms[kind].along, found.terms[kind].curved))
         present = uses.element >= 0
         factor = jnp.where(present, uses.factor, 0.0).astype(values.dtype) * KCALMOLA2_TO_HESSIAN_AU
         own, term = jnp.where(present, uses.own, 0), jnp.where(present, uses.term, 0)
