@@ -386,7 +386,10 @@ class FusedObjective:
         return values
 
     def residuals_jac(self, x: ArrayLike) -> np.ndarray:
-        """Derivatives of `residuals` by x, shape (m, n), at about twice the price of `jac`. Raises as `fun` does."""
+        """Derivatives of `residuals` by x, shape (m, n). Raises as `fun` does.
+
+        At about twice the price of `jac`; where there are 100,000 elements of matrices, for what it takes to fill the array.
+        """
         vector, references = parameter_vector(x, self.labels, "x"), self.problem.references
         # fresh memory takes longer than the Jacobian; whoever calls at the same time finds none here and takes fresh memory
         workspace, self._workspace = self._workspace, None
@@ -402,7 +405,7 @@ class FusedObjective:
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
 
-        2 JᵀJ with J of `residuals_jac`: no eigenvalue is negative. Exact where residuals vanish or are linear in x, as
+        2 JᵀJ with J of `residuals_jac`, which is never in memory as a whole: no eigenvalue is negative. Exact where residuals vanish or are linear in x, as
         those of Hessians, eigenmatrices and energies are in force constants.
 
         Returns:
