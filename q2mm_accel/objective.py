@@ -405,8 +405,8 @@ class FusedObjective:
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
 
-        2 JᵀJ with J of `residuals_jac`, which is never in memory as a whole: no eigenvalue is negative. Exact where residuals vanish or are linear in x, as
-        those of Hessians, eigenmatrices and energies are in force constants.
+        2 JᵀJ with J of `residuals_jac`, which is never in memory as a whole: no eigenvalue is negative. Exact where
+        residuals vanish or are linear in x, as those of Hessians, eigenmatrices and energies are in force constants.
 
         Returns:
             Shape (n, n), symmetric.
