@@ -8,6 +8,7 @@ from os import PathLike
 from typing import NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import Mesh
@@ -47,11 +48,13 @@ from q2mm_accel.solvers.options import options_of
 _CACHED_POINTS = 4
 _BATCH_BYTES = 256 * 2**20
 """Memory that the Hessians of the parameter vectors evaluated at a time may take in `fun_batch`."""
+_WORKSPACE_BYTES = 512 * 2**20
+"""Size of a Jacobian up to which its memory on the device is kept for the next one."""
 
 _value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
 predictions = jax.jit(kernel.predictions)
 _residuals = jax.jit(kernel.residuals)
-_jacobian = jax.jit(turned_jacobian)
+_jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=True)
 _gauss_newton = jax.jit(gauss_newton)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
@@ -196,6 +199,7 @@ class FusedObjective:
         self.x0, self.bounds = inputs.x0.copy(), bounds_between(inputs.bounds.lb.copy(), inputs.bounds.ub.copy())
         self.best, self.kernel_runs = None, 0
         self._points: OrderedDict[bytes, tuple[float, np.ndarray]] = OrderedDict()  # loss and gradient by bytes of x
+        self._workspace: Array | None = None
 
     def __reduce__(self) -> tuple:
         """Pickle the inputs, and what a subclass has added; a copy runs on one device, and starts without evaluations."""
@@ -382,14 +386,27 @@ class FusedObjective:
         return values
 
     def residuals_jac(self, x: ArrayLike) -> np.ndarray:
-        """Derivatives of `residuals` by x, shape (m, n), at about twice the price of `jac`. Raises as `fun` does."""
-        return self._checked(_jacobian, x, self.residual_rows).T
+        """Derivatives of `residuals` by x, shape (m, n). Raises as `fun` does.
+
+        At about twice the price of `jac`; where there are 100,000 elements of matrices, for what it takes to fill the array.
+        """
+        vector, references = parameter_vector(x, self.labels, "x"), self.problem.references
+        # fresh memory takes longer than the Jacobian; whoever calls at the same time finds none here and takes fresh memory
+        workspace, self._workspace = self._workspace, None
+        if workspace is None and self.mesh is None:
+            shape = len(vector), len(references.present) + len(self.problem.priors.present)
+            workspace = jnp.zeros(shape, references.value.dtype)
+        turned = self._compiled(_jacobian, vector, workspace)
+        values = np.array(turned, dtype=np.float64)[:, self.residual_rows].T
+        if self.mesh is None and turned.nbytes <= _WORKSPACE_BYTES:
+            self._workspace = turned
+        return self._finite(values, vector)
 
     def hess(self, x: ArrayLike) -> np.ndarray:
         """Gauss-Newton's approximation of the loss' Hessian, for `minimize(..., hess=)`. Raises as `fun` does.
 
-        2 JᵀJ with J of `residuals_jac`: no eigenvalue is negative. Exact where residuals vanish or are linear in x, as
-        those of Hessians, eigenmatrices and energies are in force constants.
+        2 JᵀJ with J of `residuals_jac`, which is never in memory as a whole: no eigenvalue is negative. Exact where
+        residuals vanish or are linear in x, as those of Hessians, eigenmatrices and energies are in force constants.
 
         Returns:
             Shape (n, n), symmetric.
@@ -579,9 +596,13 @@ class FusedObjective:
 
     def _run(self, function: Callable, *arguments: np.ndarray):
         """Results of a compiled function as fresh NumPy arrays."""
+        return jax.tree.map(partial(np.array, dtype=np.float64), self._compiled(function, *arguments))
+
+    def _compiled(self, function: Callable, *arguments):
+        """Results of a compiled function, which have been computed."""
         require(self.precision)
         with memory_explained(self.problem, f"evaluating the {function.__name__.replace('_', ' ')}"), exclusive_eigh():
-            results = jax.tree.map(partial(np.array, dtype=np.float64), function(self.problem, *arguments))
+            results = jax.block_until_ready(function(self.problem, *arguments))
         self.kernel_runs += 1
         return results
 
@@ -591,7 +612,9 @@ class FusedObjective:
 
     def _checked(self, function: Callable, x: ArrayLike, rows: np.ndarray | slice) -> np.ndarray:
         vector = parameter_vector(x, self.labels, "x")
-        values = self._run(function, vector)[..., rows]
+        return self._finite(self._run(function, vector)[rows], vector)
+
+    def _finite(self, values: np.ndarray, vector: np.ndarray) -> np.ndarray:
         if not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a prediction")
         return values

@@ -17,7 +17,7 @@ from q2mm_accel.problem.checks import check_terms
 from q2mm_accel.problem.layout import Stack, plan_stacks
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
-_COUNTED = {"loss", "predictions", "residuals", "jacobian", "hessian_product", "native"}
+_COUNTED = {"loss", "predictions", "residuals", "turned_jacobian", "gauss_newton", "hessian_product", "native"}
 traces: Counter[str] = Counter()
 """How often each of the package's compiled functions was traced, which is how often it was compiled."""
 
@@ -96,10 +96,17 @@ def poisoned(problem: Problem, fill) -> Problem:
     def of_pairs(pairs):
         return pairs if pairs.factors is None else replace(pairs, factors=filled(pairs.factors, pairs.present))
 
+    def of_columns(columns):
+        if columns is None:
+            return None
+        pairs = {kind: replace(own, factors=filled(own.factors, own.columns >= 0)) for kind, own in columns.pairs.items()}
+        return replace(columns, pairs=pairs)
+
     def of_bucket(bucket):
         masses = filled(bucket.inverse_root_masses, bucket.component_present)
         pairs = {kind: of_pairs(each) for kind, each in bucket.pairs.items()}
-        return replace(bucket, geometry=of_geometry(bucket.geometry), pairs=pairs, inverse_root_masses=masses)
+        changed = {"geometry": of_geometry(bucket.geometry), "pairs": pairs, "columns": of_columns(bucket.columns)}
+        return replace(bucket, inverse_root_masses=masses, **changed)
 
     def of_rows(rows):
         return jax.tree.map(lambda leaf: filled(leaf, rows.present), rows)
@@ -108,6 +115,7 @@ def poisoned(problem: Problem, fill) -> Problem:
         replace(
             stack,
             terms={kind: of_terms(terms) for kind, terms in stack.terms.items()},
+            uses={kind: replace(uses, factor=filled(uses.factor, uses.element >= 0)) for kind, uses in stack.uses.items()},
             buckets=tuple(map(of_bucket, stack.buckets)),
         )
         for stack in problem.stacks

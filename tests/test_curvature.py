@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tolerances
 from native_problems import ch3f, scipy_minimum
+from oracles.cases import references_of_all_kinds, systems_with_all_terms
 from refusals import assert_refused
 from scipy.optimize import minimize
 
@@ -137,6 +138,51 @@ def test_minimizers_that_take_second_derivatives_end_at_the_minimum(method, curv
     second = {curvature: getattr(scaled, curvature)}
     result = minimize(scaled.fun, scaled.x0, jac=scaled.jac, method=method, options=options, **second)
     assert result.fun == pytest.approx(scipy_minimum(scaled, scaled.x0).fun, rel=tolerances.SAME_MINIMUM)
+
+
+EVERYTHING = {
+    "one batch": {},
+    "batches": {"batch_size": 2},
+    "frozen, tied and with priors": {
+        "active": ["bond *", "vdw *"],
+        "ties": Tie.equal("vdw H epsilon", "vdw O epsilon"),
+        "priors": Prior("bond_lengths", width=0.02),
+        "loss": "cauchy",
+        "f_scale": 0.05,
+    },
+}
+
+
+@pytest.mark.parametrize("options", EVERYTHING.values(), ids=EVERYTHING)
+def test_gauss_newton_is_twice_the_square_of_the_jacobian(options):
+    systems, field = systems_with_all_terms("mm3", ("formaldehyde", "h2o2", "hcn"))
+    references = references_of_all_kinds(systems)
+    references.add_hessian(systems[0].molecule.hessian)  # read twice
+    references.add_relative_energies([0.0, 7.0], [0, 2], group="another")
+    objective = FusedObjective(systems, field, references, parameter_scale="typical", **options)
+    jacobian, found = objective.residuals_jac(objective.x0), objective.hess(objective.x0)
+    expected = 2.0 * jacobian.T @ jacobian
+    np.testing.assert_array_equal(found, found.T)
+    scale = np.sqrt(np.where(np.diag(expected) > 0.0, np.diag(expected), 1.0))  # some parameters change nothing
+    np.testing.assert_allclose(found / np.outer(scale, scale), expected / np.outer(scale, scale), atol=tolerances.JAC)
+
+
+def test_gauss_newton_does_not_hold_the_jacobian():
+    """Its memory is that of one batch, and of what references are."""
+    molecule = load_molecule("methanol")
+    systems, field = perceive([molecule], form="mm3")
+    used, sizes = [], []
+    for count in (8, 24):
+        references = ReferenceData()
+        for number in range(count):
+            references.add_hessian(molecule.hessian, system=number)
+            references.add_eigenmatrix(molecule.hessian, system=number)
+        objective = FusedObjective(systems * count, field, references, batch_size=1)
+        program = programs._gauss_newton.lower(objective.problem, objective.x0).compile()
+        used.append(program.memory_analysis().temp_size_in_bytes)
+        sizes.append(8 * len(objective.references) * len(objective.x0))
+    assert used[1] < 0.6 * sizes[1]
+    assert used[1] - used[0] < 0.3 * (sizes[1] - sizes[0])
 
 
 REFUSED = {

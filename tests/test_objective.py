@@ -355,3 +355,20 @@ def test_frequencies_are_those_that_the_objective_predicts(ch3f):
     computed = frequencies(ch3f.systems, ch3f.forcefield(ch3f.x0))[0]
     modes = [reference.index for reference in ch3f.references]
     np.testing.assert_allclose(ch3f.predictions(ch3f.x0), computed[modes], rtol=1e-12)
+
+
+def test_jacobians_belong_to_the_caller_though_their_memory_on_the_device_is_used_again():
+    molecule = load_molecule("ch3f")
+    systems, field = perceive([molecule], form="mm3")
+    references = ReferenceData()
+    references.add_hessian(molecule.hessian)
+    objective = FusedObjective(systems, field, references)
+    first = objective.residuals_jac(objective.x0)
+    kept = first.copy()
+    elsewhere = objective.residuals_jac(1.1 * objective.x0)
+    np.testing.assert_array_equal(first, kept)
+    assert not np.array_equal(elsewhere, kept)
+    elsewhere[:] = 0.0
+    with pytest.raises(NonFiniteError):
+        objective.residuals_jac(1e200 * objective.x0)
+    np.testing.assert_array_equal(objective.residuals_jac(objective.x0), kept)

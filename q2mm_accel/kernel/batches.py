@@ -61,7 +61,8 @@ def sum_over_batches(problem: Problem, function: Callable, of_batches, total, *a
             if problem.mesh is None:
                 total, after = _sum_in_turn(function, (stack, further), after, (total, *arguments))
             else:
-                found, after = _spread(problem.mesh, _sum_in_turn, function, (stack, further), after, (0.0 * total, *arguments))
+                begin = (jnp.zeros_like(total), *arguments)
+                found, after = _spread(problem.mesh, _sum_in_turn, function, (stack, further), after, begin)
                 total = total + found.sum(axis=0)
     return total
 

@@ -88,7 +88,7 @@ def _with_matrices(batch: Batch, found, number: int, output: str, start: int, fa
     elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
     molecules, count = elements.shape
     tiles = (hessian_tiles if output == "hessian" else eigenmatrix_tiles)(batch, found, number, layout)
-    shape = (layout.count, molecules, layout.width**2)
+    shape = (layout.n_tiles, molecules, layout.width**2)
     places = tile_places(batch, bucket, start, layout)
     weights = jnp.zeros(shape, factors.dtype).reshape(-1).at[places].add(factors**2, mode="drop").reshape(shape)
 
@@ -96,7 +96,7 @@ def _with_matrices(batch: Batch, found, number: int, output: str, start: int, fa
         rows = tiles(layout.corners[tile]).astype(factors.dtype) * jnp.sqrt(weights[tile])[:, None]
         return total + rows @ jnp.swapaxes(rows, 1, 2)
 
-    own = jax.lax.fori_loop(0, layout.count, step, jnp.zeros((molecules, count, count), factors.dtype))
+    own = jax.lax.fori_loop(0, layout.n_tiles, step, jnp.zeros((molecules, count, count), factors.dtype))
     place = jnp.where(elements >= 0, elements, len(result))
     return result.at[place[:, :, None], place[:, None]].add(own, mode="drop")
 

@@ -16,11 +16,20 @@ from q2mm_accel.kernel.loss import deviations, expand, from_centers
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes
-from q2mm_accel.kernel.tiles import Tiling, eigenmatrix_tiles, hessian_tiles, local_changes, tiling
+from q2mm_accel.kernel.tiles import (
+    Tiling,
+    eigenmatrix_tiles,
+    hessian_tiles,
+    hessian_tiles_of_pairs,
+    local_changes,
+    tiling,
+)
 from q2mm_accel.problem.arrays import Array, Batch, Bucket, Expansion, Problem
 
 MATRICES = ("hessian", "eigenmatrix")
 """The outputs that are symmetric matrices."""
+_NOWHERE = 2**31 - 1
+"""A column beyond the end of every row."""
 
 
 def residuals_and_jacobian(problem: Problem, vector):
@@ -37,8 +46,9 @@ def residuals_and_jacobian(problem: Problem, vector):
     return residuals, slopes.T
 
 
-def turned_jacobian(problem: Problem, vector):
-    """The Jacobian alone, turned: n rows, and a column for each residual."""
+def turned_jacobian(problem: Problem, vector, workspace=None):
+    """The Jacobian alone, turned: n rows, and a column for each residual. It may be written over `workspace`."""
+    del workspace  # what is in it does not count; compiled functions are given it for its memory
     return _residuals_and_slopes(problem, vector)[1]
 
 
@@ -105,14 +115,16 @@ def with_slopes(n_elements: int, batch: Batch, after, parameters, expansion: Exp
 
 def few_slopes(batch: Batch, found: Changes, vectors, expansion: Expansion, n_elements: int) -> list[tuple[int, Array]]:
     """Derivatives of all energies and eigenvalues by the vector, (n, outputs), and where these outputs begin."""
-    outputs, nothing = outputs_of(batch), [None] * len(batch.buckets)
+    outputs, slopes_of = outputs_of(batch), {}
     needed = {output for _, output, _ in outputs}
-    total = energy_slopes(batch, found) if "energy" in needed else nothing
-    values = eigenvalue_slopes(batch, found, vectors) if "eigenvalues" in needed else nothing
+    if "energy" in needed:
+        slopes_of["energy"] = energy_slopes(batch, found)
+    if "eigenvalues" in needed:
+        slopes_of["eigenvalues"] = eigenvalue_slopes(batch, found, vectors)
     results = []
     for number, output, start in outputs:
         if output not in MATRICES:
-            slopes = (total if output == "energy" else values)[number]
+            slopes = slopes_of[output][number]
             results.append((start, by_elements(expansion, slopes.reshape(len(slopes), -1), n_elements)))
     return results
 
@@ -149,10 +161,6 @@ def _readers(problem: Problem):
     return jnp.full(n_reads, _NOWHERE, jnp.int32).at[source].set(numbers, mode="drop")
 
 
-_NOWHERE = 2**31 - 1
-"""A column beyond the end of every row."""
-
-
 def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     """Of each read the place among all elements of a matrix output's tiles, (P,); beyond them where it reads another.
 
@@ -167,14 +175,14 @@ def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     there = (own >= 0) & (own < molecules * size**2)
     molecule, element = jnp.divmod(jnp.where(there, own, 0), size**2)
     tile, place = layout.place(element // size, element % size)
-    total = layout.count * molecules * layout.width**2
+    total = layout.n_tiles * molecules * layout.width**2
     return jnp.where(there, (tile * molecules + molecule) * layout.width**2 + place, total)
 
 
 def _tile_readers(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     """For each element of the tiles the first read of it, (tiles, M, area); P where there is none."""
     molecules, n_reads = len(bucket.component_present), len(batch.read)
-    shape = (layout.count, molecules, layout.width**2)
+    shape = (layout.n_tiles, molecules, layout.width**2)
     places = tile_places(batch, bucket, start, layout)
     # padded reads stand behind the real ones
     numbers = jnp.arange(n_reads, dtype=jnp.int32)
@@ -182,7 +190,7 @@ def _tile_readers(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
 
 
 def _first_readers(batch: Batch):
-    """For each read the first one of the same element of a matrix; of all other outputs, itself. (P,)"""
+    """For each read, (P,), the first one of the same element of a matrix; itself if it reads something else."""
     result = jnp.arange(len(batch.read), dtype=jnp.int32)
     for number, output, start in outputs_of(batch):
         if output in MATRICES:
@@ -199,30 +207,34 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
     for number, output, start in outputs_of(batch):
         if output not in MATRICES:
             continue
-        bucket, layout = batch.buckets[number], tiling(batch.buckets[number].component_present.shape[1])
-        separately = output == "hessian" and batch.distinct
+        bucket = batch.buckets[number]
+        elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
+        readers = _tile_readers(batch, bucket, start, layout)
         if output == "eigenmatrix":
-            tiles = eigenmatrix_tiles(batch, found, number, layout)
+            parts = [(elements, eigenmatrix_tiles(batch, found, number, layout))]
+        elif not batch.distinct:
+            parts = [(elements, hessian_tiles(batch, found, number, layout))]
         else:
-            tiles = hessian_tiles(batch, found, number, layout, with_terms=not separately)
-        if separately:
             slopes = _with_terms(batch, found, number, start, slopes, places)
-        if not separately or bucket.pairs:
-            readers = _tile_readers(batch, bucket, start, layout)
-            slopes = _with_tiles(bucket, tiles, layout, readers, slopes, places)
+            parts = [
+                (jnp.take_along_axis(elements, columns, axis=1, mode="fill", fill_value=-1), tiles)
+                for columns, tiles in hessian_tiles_of_pairs(bucket, found, number, layout)
+            ]
+        for each, tiles in parts:
+            slopes = _with_tiles(each, tiles, layout, readers, slopes, places)
     return slopes
 
 
-def _with_tiles(bucket: Bucket, tiles, layout: Tiling, readers, slopes, places: _Places):
+def _with_tiles(elements, tiles, layout: Tiling, readers, slopes, places: _Places):
+    """With derivatives by elements (M, L) of the vector added, -1 for none."""
     columns, factors = _with_end(places, readers)
-    elements = bucket.own_columns.elements
     elements = jnp.where(elements >= 0, elements, len(slopes))[:, :, None]
 
     def step(tile, slopes):
         values = tiles(layout.corners[tile]).astype(slopes.dtype) * factors[tile][:, None]
         return slopes.at[elements, columns[tile][:, None]].add(values, mode="drop")
 
-    return jax.lax.fori_loop(0, layout.count, step, slopes)
+    return jax.lax.fori_loop(0, layout.n_tiles, step, slopes)
 
 
 def _with_end(places: _Places, readers):

@@ -37,13 +37,13 @@ class Tiling(NamedTuple):
         return self.edge * self.width
 
     @property
-    def count(self) -> int:
+    def n_tiles(self) -> int:
         """Number of tiles."""
         return self.edge * (self.edge + 1) // 2
 
     @property
     def corners(self):
-        """First row and first column of every tile, (count, 2)."""
+        """First row and first column of every tile, (n_tiles, 2)."""
         return self.width * jnp.array([(i, j) for i in range(self.edge) for j in range(i + 1)], dtype=jnp.int32)
 
     def place(self, row, column):
@@ -64,7 +64,7 @@ def local_changes(batch: Batch, found: Changes) -> dict[str, Array]:
     results = {}
     for kind, uses in batch.uses.items():
         by_parameter = jax.vmap(lambda along, curved, terms=batch.terms[kind]: term_updates(terms, along, curved)[1])
-        values = by_parameter(found.terms[kind].along, found.terms[kind].curved)
+        values = jnp.asarray(by_parameter(found.terms[kind].along, found.terms[kind].curved))
         present = uses.element >= 0
         factor = jnp.where(present, uses.factor, 0.0).astype(values.dtype) * KCALMOLA2_TO_HESSIAN_AU
         own, term = jnp.where(present, uses.own, 0), jnp.where(present, uses.term, 0)
@@ -103,14 +103,13 @@ def _pair_changes(bucket: Bucket, found: Changes, number: int) -> list[_PairChan
     return results
 
 
-def hessian_tiles(batch: Batch, found: Changes, number: int, layout: Tiling, with_terms: bool = True):
+def hessian_tiles(batch: Batch, found: Changes, number: int, layout: Tiling):
     """The change of a bucket's Hessians, as a function of a tile's corner."""
     bucket, width = batch.buckets[number], layout.width
     first = sum(len(each.component_present) for each in batch.buckets[:number])
     n_molecules, n_columns = bucket.own_columns.elements.shape
     dtype = bucket.inverse_root_masses.dtype
-    local = local_changes(batch, found) if with_terms else {}
-    of_pairs = [_hessian_tile_of_pairs(each, width) for each in _pair_changes(bucket, found, number)]
+    local, of_pairs = local_changes(batch, found), hessian_tiles_of_pairs(bucket, found, number, layout)
 
     def of_tile(corner):
         result = jnp.zeros((n_molecules, n_columns, width, width), dtype)
@@ -133,12 +132,18 @@ def hessian_tiles(batch: Batch, found: Changes, number: int, layout: Tiling, wit
 def _with_pairs(result, functions, corner):
     for columns, function in functions:
         molecules = jnp.arange(len(columns), dtype=columns.dtype)[:, None]
-        result = result.at[molecules, columns].add(function(corner).astype(result.dtype), mode="drop")
+        values = function(corner).reshape(*columns.shape, *result.shape[2:])
+        result = result.at[molecules, columns].add(values.astype(result.dtype), mode="drop")
     return result
 
 
+def hessian_tiles_of_pairs(bucket: Bucket, found: Changes, number: int, layout: Tiling) -> list:
+    """Of each kind of pairs the columns (M, K), beyond L for none, and the change of the Hessians by them alone."""
+    return [_hessian_tile_of_pairs(each, layout.width) for each in _pair_changes(bucket, found, number)]
+
+
 def _hessian_tile_of_pairs(pairs: _PairChanges, width: int):
-    """Columns, and a function of a tile's corner that gives the change of the Hessian with each, (M, K, width, width)."""
+    """Columns (M, K), and a function of a tile's corner that gives the change with each of them, (M, K, area)."""
     n_molecules, count, _, _, n_atoms = pairs.diagonal.shape
     by_atom = pairs.diagonal.reshape(n_molecules, count, 9 * n_atoms)
 
@@ -155,7 +160,7 @@ def _hessian_tile_of_pairs(pairs: _PairChanges, width: int):
         same = (row % n_atoms)[:, None] == (column % n_atoms)[None]
         axes = 3 * (row // n_atoms)[:, None] + (column // n_atoms)[None]
         diagonal = jnp.where(same[None, None], by_atom[:, :, axes * n_atoms + (row % n_atoms)[:, None]], 0.0)
-        return jnp.where(inside[None, None], diagonal - between, 0.0)
+        return jnp.where(inside[None, None], diagonal - between, 0.0).reshape(n_molecules, count, -1)
 
     return pairs.columns, of_tile
 

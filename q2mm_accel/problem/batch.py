@@ -63,8 +63,8 @@ def build_stack(
         if forcefield.n_types(kind)
     )
     batches = []
-    for batch, own, read in zip(stack.batches, members, reads, strict=True):
-        of_batch, places = [systems[member] for member in own], [slots[member] for member in own]
+    for batch, chosen, read in zip(stack.batches, members, reads, strict=True):
+        of_batch, places = [systems[member] for member in chosen], [slots[member] for member in chosen]
         terms = {
             kind: _build_terms(term_kinds()[kind], of_batch, forcefield, places, layout.quantised(count), n_elements)
             for kind, count in counts.items()
@@ -74,8 +74,8 @@ def build_stack(
             kinds = [of_pairs for of_pairs, _ in contents]
             uses, columns = batch_columns(terms, of_batch, forcefield, places, stack.shapes, kinds, followed)
         buckets = tuple(
-            _build_bucket([systems[member] for member in bucket], *details)
-            for bucket, *details in zip(batch, stack.shapes, outputs, contents, columns, strict=True)
+            _build_bucket([systems[member] for member in bucket], shape, needed, content, own)
+            for bucket, shape, needed, content, own in zip(batch, stack.shapes, outputs, contents, columns, strict=True)
         )
         places_read = _extended(np.array(read, dtype=np.int64), n_reads)
         batches.append(Batch(terms, uses, buckets, places_read, forcefield.form, forcefield.n_parameters, starts, distinct))

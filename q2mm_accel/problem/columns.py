@@ -13,10 +13,10 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS
 from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
-from q2mm_accel.problem.arrays import Columns, PairColumns, Terms, Uses
+from q2mm_accel.problem.arrays import Array, Columns, PairColumns, Terms, Uses
 from q2mm_accel.problem.layout import Slot
 
-TOGETHER = 4
+TOGETHER = 3
 """How many uses of an element in a molecule one matrix product sums. With more, products have places for uses that do not
 exist; with fewer, there are more results to add."""
 
@@ -85,18 +85,21 @@ def batch_columns(
     uses, groups = {}, {}
     for kind, (term, own, element, factor) in found.items():
         numbers = (term, own, element, column(keys[kind]))
-        uses[kind] = Uses(*(_extended(each.astype(np.int32)) for each in numbers), _extended(factor))
+        places = [_extended(each.astype(np.int32)) for each in numbers]
+        uses[kind] = Uses(places[0], places[1], places[2], places[3], _extended(factor))
         groups[kind] = _groups(keys[kind])
     elements = [distinct[start:stop] % n for start, stop in zip(first[:-1], first[1:], strict=True)]
     buckets, start = [], 0
     for (count, n_atoms), kinds in zip(shapes, pair_kinds, strict=True):
         inside = range(start, start + count)
-        own = {kind: _extended(each[np.isin(keys[kind][each[:, 0]] // n, inside)]) for kind, each in groups.items()}
+        in_bucket: dict[str, Array] = {}
+        for kind, group in groups.items():
+            in_bucket[kind] = _extended(group[np.isin(keys[kind][group[:, 0]] // n, inside)])
         pairs = {}
         for kind in kinds:
             found_pairs = {molecule * n: atoms.get((kind, molecule)) for molecule in inside}
             pairs[kind] = _pair_columns(kind, found_pairs, column, n_atoms)
-        buckets.append(Columns(_rows([elements[molecule] for molecule in inside]), own, pairs))
+        buckets.append(Columns(_rows([elements[molecule] for molecule in inside]), in_bucket, pairs))
         start += count
     return uses, buckets
 

@@ -17,7 +17,7 @@ from q2mm_accel.solvers.options import Options
 # some types of the set do not occur in the molecules chosen
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
 
-FUNCTIONS = ("_value_and_gradient", "_residuals", "_jacobian", "_hessian_product", "_losses", "predictions")
+FUNCTIONS = ("_value_and_gradient", "_residuals", "_jacobian", "_gauss_newton", "_hessian_product", "_losses", "predictions")
 EIGH = "@cusolver_syevd_ffi"
 
 

@@ -248,3 +248,37 @@ def test_modes_without_any_stiffness_have_the_derivatives_at_the_smallest_freque
     assert np.all(np.isfinite(found))
     assert -found[:, 0].sum() == pytest.approx(slope * 2.0 * KCALMOLA2_TO_HESSIAN_AU / reduced, rel=tolerances.CLOSED_FORM)
     assert np.all(found[:, 1] == 0.0)
+
+
+def test_elements_of_matrices_that_several_references_read_agree_with_forward_differentiation():
+    systems, forcefield, _ = case("mm3")
+    places = [(3, 1), (1, 3), (3, 1), (4, 4), (4, 4), (5, 2)]
+    references = [
+        Reference(kind, 0.1 * number, 1.0 + number, system=system, index=place)
+        for kind in ("hessian_element", "eig_offdiagonal")
+        for system in (0, 2)
+        for number, place in enumerate(places)
+        if kind == "hessian_element" or place != (4, 4)
+    ]
+    problem = problem_of(systems, forcefield, references, plan=PLAN)
+    assert not problem.stacks[0].distinct
+    assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
+
+
+def test_matrices_with_ties_priors_and_robust_losses_agree_with_forward_differentiation():
+    systems, forcefield, references = case("mm3")
+    bonds = [label for label in forcefield.labels if label.startswith("bond") and label.endswith("k")]
+    objective = FusedObjective(
+        systems,
+        forcefield,
+        ReferenceData([r for r in references if r.kind in ("hessian_element", "eig_diagonal", "eig_offdiagonal")]),
+        parameter_scale=forcefield.typical_scale,
+        active=[label for label in forcefield.labels if not label.endswith("theta0")],
+        ties=[Tie(bonds[1], {bonds[0]: 0.5, bonds[2]: 0.25}, 10.0), *Tie.equal("vdw H radius", "vdw O radius")],
+        priors=Prior("bond_force_constants", 50.0),
+        loss="cauchy",
+        f_scale=0.1,
+    )
+    assert objective.problem.stacks[0].distinct and len(objective.problem.priors.present)
+    x = objective.x0 + 0.01
+    assert_agree(run(structured, objective.problem, x), run(generic, objective.problem, x))
