@@ -59,9 +59,7 @@ def test_angle_values_are_exact_at_both_ends_of_the_range():
     for degrees in (0.0, 1e-9, 90.0, 180.0 - 1e-9, 180.0):
         turn = np.radians(degrees)
         coordinates = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [np.cos(turn), np.sin(turn), 0.0]])
-        np.testing.assert_allclose(
-            topology.angle_values(coordinates, triples), degrees, rtol=CLOSED_FORM, atol=CLOSED_FORM
-        )
+        np.testing.assert_allclose(topology.angle_values(coordinates, triples), degrees, rtol=CLOSED_FORM, atol=CLOSED_FORM)
 
 
 def test_a_pyramidal_nitrogen_has_no_improper():
