@@ -179,9 +179,11 @@ def eigenmatrix_tiles(batch: Batch, found: Changes, number: int, layout: Tiling)
 
     def of_tile(corner):
         result = jnp.zeros((n_molecules, n_columns, width, width), basis.dtype)
-        for molecule, column, left, right in sides:
-            below, beside = (_strip(side, start, width) for side, start in zip((left, right), corner, strict=True))
-            result = result.at[molecule, column].add(jnp.swapaxes(below, 1, 2) @ beside, mode="drop")
+        for molecule, column, rows, own in sides:
+            below, beside = (_strip(rows, start, width) for start in corner)
+            together = (len(rows), -1, width)
+            product = jnp.swapaxes(below.reshape(together), 1, 2) @ (own @ beside).reshape(together)
+            result = result.at[molecule, column].add(product, mode="drop")
         return _with_pairs(result, of_pairs, corner).reshape(n_molecules, n_columns, -1)
 
     return of_tile
@@ -192,7 +194,7 @@ def _strip(array, start, width: int):
 
 
 def _sides(batch: Batch, kind: str, group, local, basis, first: int):
-    """Molecule and column of each of a kind's groups, (G,), and the factors L and K L of its products, (G, rows, D).
+    """Molecule and column of each of a kind's groups, (G,), and of its uses L, (G, uses, rows, D), and K.
 
     No coordinate changes when all its atoms move alike: differences of rows from those of a term's last atom are enough.
     """
@@ -205,8 +207,7 @@ def _sides(batch: Batch, kind: str, group, local, basis, first: int):
     atoms = rows.reshape(*group.shape, -1, 3, basis.shape[2])
     rows = (atoms[:, :, :-1] - atoms[:, :, -1:]).reshape(*group.shape, -1, basis.shape[2])
     own = jnp.where(present[:, :, None, None], local[use, :-3, :-3], 0.0).astype(basis.dtype)
-    together = (len(group), -1, basis.shape[2])
-    return molecule, uses.column[use[:, 0]], rows.reshape(together), (own @ rows).reshape(together)
+    return molecule, uses.column[use[:, 0]], rows, own
 
 
 def _eigenmatrix_tile_of_pairs(pairs: _PairChanges, basis, width: int):
