@@ -23,6 +23,11 @@ from q2mm_accel.problem.arrays import Batch, Expansion, Problem, References
 
 def gauss_newton(problem: Problem, vector):
     """2 JᵀJ at a vector (n,): (n, n), symmetric."""
+    with jax.default_matmul_precision("highest"):  # as in `over_batches`
+        return _gauss_newton(problem, vector)
+
+
+def _gauss_newton(problem: Problem, vector):
     parameters, n_elements = expand(problem, vector), len(vector)
     _, rows = prior_rows(problem, vector)
     total = rows @ rows.T

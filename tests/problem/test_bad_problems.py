@@ -182,7 +182,7 @@ MISTYPED = {
     "an unknown form": (
         lambda: build(start=forcefield(form="charmm")),
         FormError,
-        ("'charmm'", "known are amber, harmonic, mm3"),
+        ("'charmm'", "known are amber, harmonic, "),
     ),
     "a list for the form": (
         lambda: build(start=forcefield(form=["mm3"])),
