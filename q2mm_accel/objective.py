@@ -625,7 +625,7 @@ class FusedObjective:
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 
 
-_OWN = ("inputs", "x0", "bounds", "best", "kernel_runs", "_points")
+_OWN = ("inputs", "x0", "bounds", "best", "kernel_runs", "_points", "_workspace")
 """What `_open` makes."""
 
 

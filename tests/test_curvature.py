@@ -153,7 +153,13 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("options", EVERYTHING.values(), ids=EVERYTHING)
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, marks=pytest.mark.exhaustive if name == "one batch" else (), id=name)
+        for name, options in EVERYTHING.items()
+    ],
+)
 def test_gauss_newton_is_twice_the_square_of_the_jacobian(options):
     systems, field = systems_with_all_terms("mm3", ("formaldehyde", "h2o2", "hcn"))
     references = references_of_all_kinds(systems)

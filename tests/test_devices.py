@@ -30,6 +30,10 @@ def started(*arguments, **environment):
     return subprocess.Popen(command, env=os.environ | environment, **pipes)
 
 
+FOUR = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+"""Four virtual devices, and programs compiled as those of the other tests."""
+
+
 def reported(process):
     output, errors = process.communicate(timeout=400)
     assert process.returncode == 0, errors[-3000:]
@@ -45,13 +49,13 @@ def parts(request):
 @pytest.fixture(scope="module")
 def reports(parts):
     """Of a process with four virtual devices."""
-    return reported(started("devices", parts, XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+    return reported(started("devices", parts, XLA_FLAGS=FOUR))
 
 
 @pytest.fixture(scope="module")
 def others():
     """Of another one, with other ways to share out."""
-    return reported(started("others", XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+    return reported(started("others", XLA_FLAGS=FOUR))
 
 
 def assert_same(found, expected, tolerance=tolerances.SHARED):

@@ -80,7 +80,8 @@ def run(code, limit, **environment):
 def test_thousands_of_calls_over_three_buckets_and_vmapped_starts_do_not_hang_or_leak(calls, devices):
     # https://github.com/jax-ml/jax/issues/15803 and the hang of two concurrent batched eigh: two threads, default BLAS
     environment = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    # added to how the other tests compile
+    environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     finished = run(many_calls(calls, devices) + MANY_FITS, limit=500, **environment)
     assert f"calls: {calls}" in finished.stdout and "fits: 16" in finished.stdout, finished.stderr[-3000:]
     assert int(finished.stdout.split("growth: ")[1].split()[0]) < tolerances.MEMORY_GROWTH
