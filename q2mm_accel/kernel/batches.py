@@ -5,16 +5,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from q2mm_accel.kernel.spectrum import KEPT
-from q2mm_accel.problem.arrays import Batch, Problem
+from q2mm_accel.problem.arrays import Problem
 
 AXIS = "molecules"
 """The axis of a mesh along which the batches are shared out."""
 
 
-def over_batches(problem: Problem, function, *arguments):
+def over_batches(problem: Problem, function: Callable, parameters, *arguments):
     """What a function finds for every batch, joined along the last axis in the order of the batches.
 
     The gradient of batches that take turns keeps only their eigenvectors and computes everything else again, so that
@@ -22,91 +22,80 @@ def over_batches(problem: Problem, function, *arguments):
 
     Args:
         problem: the problem.
-        function: (batch, after, *arguments) -> arrays (..., P) and 0 times a number to wait for, as
-            `observables.compute_batch`.
-        arguments: the same for all batches.
+        function: (batch, parameters, *arguments) -> arrays (..., P), as `observables.compute_batch`.
+        parameters: all parameters of the force field.
+        arguments: further ones, the same for all batches.
 
     Returns:
         (..., sum of all P).
     """
-    results, after = [], None
+    results = []
     # GPUs and TPUs would otherwise take products of float32 with 3 digits
     with jax.default_matmul_precision("highest"):
         for stack in problem.stacks:
-            if problem.mesh is None:
-                found, after = _in_turn(function, stack, after, arguments)
-            else:
-                found, after = _on_devices(problem.mesh, function, stack, after, arguments)
-            results.append(found)
+            parameters = _waiting(parameters, results[-1:])
+            run = _in_turn if problem.mesh is None else partial(_on_devices, problem.mesh)
+            results.append(run(function, stack, (parameters, *arguments)))
     return jax.tree.map(lambda *found: jnp.concatenate(found, axis=-1), *results)
 
 
-def sum_over_batches(problem: Problem, function: Callable, of_batches, total, *arguments):
+def sum_over_batches(problem: Problem, function: Callable, of_batches, total, parameters, *arguments):
     """The sum of what a function finds for every batch, of which there is one at a time.
 
     Args:
         problem: the problem.
-        function: (batch, its part of `of_batches`, after, *arguments) -> array and 0 times a number to wait for, as
-            `observables.compute_batch`.
+        function: (batch, its part of `of_batches`, parameters, *arguments) -> array.
         of_batches: for each stack further arrays with an axis of batches in front.
         total: an array to begin with.
-        arguments: the same for all batches.
+        parameters: all parameters of the force field.
+        arguments: further ones, the same for all batches.
 
     Returns:
         The sum.
     """
-    after = None
     with jax.default_matmul_precision("highest"):  # as above
         for stack, further in zip(problem.stacks, of_batches, strict=True):
+            parameters = _waiting(parameters, total)
             if problem.mesh is None:
-                total, after = _sum_in_turn(function, (stack, further), after, (total, *arguments))
+                total = _sum_in_turn(function, (stack, further), (total, parameters, *arguments))
             else:
-                begin = (jnp.zeros_like(total), *arguments)
-                found, after = _spread(problem.mesh, _sum_in_turn, function, (stack, further), after, begin)
-                total = total + found.sum(axis=0)
+                begin = (jnp.zeros_like(total), parameters, *arguments)
+                total = total + _spread(problem.mesh, _sum_in_turn, function, (stack, further), begin).sum(axis=0)
     return total
 
 
-def _in_turn(function, stack, after, arguments):
+def _waiting(parameters, found):
+    """The parameters, to be used only when something has been found.
+
+    Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU. Those of a batch wait for each other
+    (`observables.spectra`), and batches in a loop take turns anyway; but two loops could run at the same time. Nothing but
+    a data dependency holds one back: 0 times the sum of all that the other has found.
+    """
+    sums = [jnp.nan_to_num(each).sum(dtype=parameters.dtype) for each in jax.tree.leaves(found)[:1]]
+    return parameters + 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(sum(sums))) if sums else parameters
+
+
+def _in_turn(function: Callable, stack, arguments):
     """The function of every batch of a stack, one after the other; a single batch without a loop around it."""
-    count = len(stack.read)
-    if count == 1:
-        return function(jax.tree.map(lambda leaf: leaf[0], stack), after, *arguments)
+    if len(stack.read) == 1:
+        return function(jax.tree.map(lambda leaf: leaf[0], stack), *arguments)
     # the loop's gradient would keep every intermediate result of every batch; recomputing all but `eigh` costs little
     policy = jax.checkpoint_policies.save_only_these_names(KEPT)
 
     @partial(jax.checkpoint, policy=policy)
-    def of_one(batch, after, arguments):
-        return function(batch, after, *arguments)
+    def of_one(batch, arguments):
+        return function(batch, *arguments)
 
-    def step(after, batch):
-        found, last = of_one(batch, after, arguments)
-        return after if last is None else last, found
-
-    after, found = jax.lax.scan(step, _nothing(stack) if after is None else after, stack)
-    return jax.tree.map(_joined, found), after
+    _, found = jax.lax.scan(lambda _, batch: (None, of_one(batch, arguments)), None, stack)
+    return jax.tree.map(_joined, found)
 
 
-def _sum_in_turn(function: Callable, batches, after, arguments):
+def _sum_in_turn(function: Callable, batches, arguments):
     """The first of the arguments, and what the function finds for every batch of a stack with further arrays."""
     total, *arguments = arguments
     if len(batches[0].read) == 1:
-        found, after = function(*jax.tree.map(lambda leaf: leaf[0], batches), after, *arguments)
-        return total + found, after
-
-    def step(state, each):
-        after, total = state
-        found, last = function(*each, after, *arguments)
-        return (after if last is None else last, total + found), None
-
-    after = _nothing(batches[0]) if after is None else after
-    (after, total), _ = jax.lax.scan(step, (after, total), batches)
-    return total, after
-
-
-def _nothing(stack):
-    """A 0 to wait for, made of the batches so that it is on the same devices."""
-    return 0.0 * jnp.nan_to_num(stack.buckets[0].inverse_root_masses.reshape(-1)[0])
+        return total + function(*jax.tree.map(lambda leaf: leaf[0], batches), *arguments)
+    return jax.lax.scan(lambda total, each: (total + function(*each, *arguments), None), total, batches)[0]
 
 
 def _joined(found):
@@ -115,22 +104,18 @@ def _joined(found):
     return moved.reshape(*moved.shape[:-2], -1)
 
 
-def _on_devices(mesh, function, stack, after, arguments):
+def _on_devices(mesh: Mesh, function: Callable, stack, arguments):
     """The function of every batch of a stack, shared out along its leading axis; the results are the same everywhere."""
-    found, after = _spread(mesh, _in_turn, function, stack, after, arguments)
-    return jax.tree.map(_joined, found), after
+    return jax.tree.map(_joined, _spread(mesh, _in_turn, function, stack, arguments))
 
 
-def _spread(mesh, take_turns: Callable, function: Callable, batches, after, arguments):
+def _spread(mesh: Mesh, take_turns: Callable, function: Callable, batches, arguments):
     """What each device finds for its share of a stack's batches, with an axis of devices in front."""
     shared, everywhere = PartitionSpec(AXIS), PartitionSpec()
 
-    def on_one(batches, after, arguments):
-        stack = batches if isinstance(batches, Batch) else batches[0]
-        found, last = take_turns(function, batches, None if after is None else after[0], arguments)
-        return jax.tree.map(lambda each: each[None], found), _nothing(stack)[None] if last is None else last[None]
+    def on_one(batches, arguments):
+        return jax.tree.map(lambda each: each[None], take_turns(function, batches, arguments))
 
-    specs = {"in_specs": (shared, shared, everywhere), "out_specs": (shared, shared)}
-    spread = jax.shard_map(on_one, mesh=mesh, axis_names={AXIS}, check_vma=False, **specs)
-    found, after = spread(batches, after, arguments)
-    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere)), after
+    specs = {"in_specs": (shared, everywhere), "out_specs": shared}
+    found = jax.shard_map(on_one, mesh=mesh, axis_names={AXIS}, check_vma=False, **specs)(batches, arguments)
+    return jax.lax.with_sharding_constraint(found, NamedSharding(mesh, everywhere))

@@ -67,10 +67,10 @@ def _by_reads(problem: Problem) -> list[References]:
     return results
 
 
-def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: References, after, parameters, expansion):
+def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: References, parameters, expansion):
     """JᵀJ of the residuals that read this batch, (n, n)."""
     total, matrices = mechanics(batch, parameters)
-    values, vectors, after = spectra(batch, matrices, after)
+    values, vectors = spectra(batch, matrices)
     computed = gather(batch, total, matrices, values)
     own = replace(problem, references=references)
     factors = jax.jvp(partial(deviations, own), (computed,), (jnp.ones_like(computed),))[1]
@@ -84,7 +84,7 @@ def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: Refer
     for number, output, start in outputs_of(batch):
         if output in MATRICES:
             result = _with_matrices(batch, found, number, output, start, factors, result)
-    return result, after
+    return result
 
 
 def _with_matrices(batch: Batch, found, number: int, output: str, start: int, factors, result):
@@ -109,11 +109,11 @@ def _with_matrices(batch: Batch, found, number: int, output: str, start: int, fa
 def _of_relative_energies(problem: Problem, parameters, n_elements: int):
     """JᵀJ of the relative energies, (n, n): each depends on all molecules of its group."""
 
-    def of_batch(batch: Batch, after, parameters, expansion: Expansion):
+    def of_batch(batch: Batch, parameters, expansion: Expansion):
         vector, dtype = parameters.astype(batch.dtype), batch.buckets[0].inverse_root_masses.dtype
         slopes = jnp.concatenate(energy_slopes(batch, changes(batch, vector)), axis=1)
         found = (jnp.concatenate(energies(batch, vector)), by_elements(expansion, slopes, n_elements))
-        return (_molecules_read(batch), *(each.astype(dtype) for each in found)), after
+        return _molecules_read(batch), *(each.astype(dtype) for each in found)
 
     number, energy, slopes = over_batches(problem, of_batch, parameters, problem.expansion)
     number = number + _first_molecules(problem)

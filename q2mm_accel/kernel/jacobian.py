@@ -57,21 +57,21 @@ def _residuals_and_slopes(problem: Problem, vector):
     of_priors, prior_slopes = prior_rows(problem, vector)
     observed = partial(with_slopes, len(vector))
 
-    def of_only_batch(batch, after, parameters, expansion):
-        seen, after = observed(batch, after, parameters, expansion)
+    def of_only_batch(batch, parameters, expansion):
+        seen = observed(batch, parameters, expansion)
         found, push = jax.linearize(partial(deviations, problem), seen.computed)
         slopes = jnp.zeros((len(vector), len(found)), found.dtype) if seen.slopes is None else jax.vmap(push)(seen.slopes)
         # no reference to a matrix depends on anything but what it reads itself
         places = _Places(_readers(problem), push(jnp.ones_like(seen.computed)))
-        return (found, _with_matrices(batch, seen.changes, jnp.concatenate([slopes, prior_slopes], axis=1), places)), after
+        return found, _with_matrices(batch, seen.changes, jnp.concatenate([slopes, prior_slopes], axis=1), places)
 
-    def of_batch(batch, after, parameters, expansion):
-        seen, after = observed(batch, after, parameters, expansion)
+    def of_batch(batch, parameters, expansion):
+        seen = observed(batch, parameters, expansion)
         n_reads, dtype = len(batch.read), seen.computed.dtype
         slopes = jnp.zeros((len(vector), n_reads), dtype) if seen.slopes is None else seen.slopes
         places = _Places(jnp.arange(n_reads, dtype=jnp.int32), jnp.ones(n_reads, dtype))
         slopes = _with_matrices(batch, seen.changes, slopes, places)
-        return (seen.computed, slopes if batch.distinct else slopes[:, _first_readers(batch)]), after
+        return seen.computed, slopes if batch.distinct else slopes[:, _first_readers(batch)]
 
     only = len(problem.stacks) == len(problem.stacks[0].read) == 1 and problem.stacks[0].distinct
     found, slopes = over_batches(problem, of_only_batch if only else of_batch, parameters, problem.expansion)
@@ -98,10 +98,10 @@ class Seen(NamedTuple):
     """Those of all coefficients, for `tiles`."""
 
 
-def with_slopes(n_elements: int, batch: Batch, after, parameters, expansion: Expansion) -> tuple[Seen, Array | None]:
+def with_slopes(n_elements: int, batch: Batch, parameters, expansion: Expansion) -> Seen:
     """What `observables.compute_batch` gives, and its derivatives."""
     total, matrices = mechanics(batch, parameters)
-    values, vectors, after = spectra(batch, matrices, after)
+    values, vectors = spectra(batch, matrices)
     computed = gather(batch, total, matrices, values)
     found = changes(batch, parameters.astype(batch.dtype))
     pieces = few_slopes(batch, found, vectors, expansion, n_elements)
@@ -110,7 +110,7 @@ def with_slopes(n_elements: int, batch: Batch, after, parameters, expansion: Exp
         there = (batch.read >= start) & (batch.read < start + piece.shape[1])
         read = jnp.where(there[None], piece[:, jnp.where(there, batch.read - start, 0)].astype(computed.dtype), 0.0)
         slopes = read if slopes is None else slopes + read
-    return Seen(computed, slopes, found), after
+    return Seen(computed, slopes, found)
 
 
 def few_slopes(batch: Batch, found: Changes, vectors, expansion: Expansion, n_elements: int) -> list[tuple[int, Array]]:

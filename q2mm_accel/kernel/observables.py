@@ -9,22 +9,21 @@ from q2mm_accel.problem.arrays import Batch
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
-def compute_batch(batch: Batch, after, parameters):
+def compute_batch(batch: Batch, parameters):
     """What references read, (P,), from all parameters of the force field.
 
     Energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and eigenmatrices [hartree/bohr²].
 
     Args:
         batch: the molecules.
-        after: a number to wait for, as in `spectra`.
         parameters: (n_parameters,).
 
     Returns:
-        The values, and a number that others can wait for.
+        The values.
     """
     total, matrices = mechanics(batch, parameters)
-    values, _, after = spectra(batch, matrices, after)
-    return gather(batch, total, matrices, values), after
+    values, _ = spectra(batch, matrices)
+    return gather(batch, total, matrices, values)
 
 
 def mechanics(batch: Batch, parameters):
@@ -38,7 +37,7 @@ def mechanics(batch: Batch, parameters):
     return total, [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(batch, vector)]
 
 
-def spectra(batch: Batch, matrices, after):
+def spectra(batch: Batch, matrices):
     """Of each bucket the eigenvalues (M, D) and eigenvectors (M, D, D) of mass-weighted Hessians; None if not needed.
 
     Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU; each waits for the last through a data
@@ -47,12 +46,11 @@ def spectra(batch: Batch, matrices, after):
     Args:
         batch: the molecules.
         matrices: Hessians of each bucket.
-        after: 0 times a number that the first has to wait for, or None.
 
     Returns:
-        Eigenvalues, eigenvectors, and 0 times the last eigenvalue.
+        Eigenvalues and eigenvectors.
     """
-    values, vectors = [], []
+    values, vectors, after = [], [], None
     for bucket, matrix in zip(batch.buckets, matrices, strict=True):
         if "eigenvalues" not in bucket.outputs:
             values.append(None)
@@ -63,7 +61,7 @@ def spectra(batch: Batch, matrices, after):
         after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(found[0][0, 0]))
         values.append(found[0])
         vectors.append(found[1])
-    return values, vectors, after
+    return values, vectors
 
 
 def gather(batch: Batch, total, matrices, values):
