@@ -71,8 +71,9 @@ def _waiting(parameters, found):
     (`observables.spectra`), and batches in a loop take turns anyway; but two loops could run at the same time. Nothing but
     a data dependency holds one back: 0 times the sum of all that the other has found.
     """
-    sums = [jnp.nan_to_num(each).sum(dtype=parameters.dtype) for each in jax.tree.leaves(found)[:1]]
-    return parameters + 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(sum(sums))) if sums else parameters
+    for each in jax.tree.leaves(found)[:1]:
+        parameters = parameters + 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(each.sum(dtype=parameters.dtype)))
+    return parameters
 
 
 def _in_turn(function: Callable, stack, arguments):

@@ -150,9 +150,14 @@ def _all_terms(batch: Batch, vector) -> dict[str, Coefficients]:
     }
 
 
+def place_of_pairs(batch: Batch, kind: str) -> tuple[int, int]:
+    """Where the parameters of a kind of pairs start in the force field's vector, and its number of types."""
+    return next((start, count) for name, start, count in batch.pair_types if name == kind)
+
+
 def atom_parameters(batch: Batch, kind: str, vector) -> list:
     """The parameters of a kind of pairs of each bucket's atoms, (width, M, N), 1 where padded; None without pairs."""
-    start, n_types = next((start, count) for name, start, count in batch.pair_types if name == kind)
+    start, n_types = place_of_pairs(batch, kind)
     width, results = len(KINDS[kind].parameters), []
     block = vector[start : start + n_types * width].reshape(n_types, width)
     for bucket in batch.buckets:

@@ -9,8 +9,8 @@ squares are computed once for all parameters, then summed over the terms of each
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.hessian import Coefficients, PairCoefficients, couples, pair_blocks
-from q2mm_accel.kernel.slopes import Changes, joined, n_types_of, types_of_atoms
+from q2mm_accel.kernel.hessian import Coefficients, PairCoefficients, couples, pair_blocks, place_of_pairs
+from q2mm_accel.kernel.slopes import Changes, joined, types_of_atoms
 from q2mm_accel.problem.arrays import Batch, Bucket, Terms
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
@@ -34,7 +34,7 @@ def eigenvalue_slopes(batch: Batch, found: Changes, vectors):
     n_blocks = -(-max(sizes) // _MODES_AT_A_TIME)
     functions = [_of_terms(batch.terms[kind], each, n_molecules) for kind, each in found.terms.items()]
     pair_functions = {
-        (kind, number): _of_pairs(bucket, kind, found.pairs[kind][number], n_types_of(batch, kind))
+        (kind, number): _of_pairs(bucket, kind, found.pairs[kind][number], place_of_pairs(batch, kind)[1])
         for number, bucket in enumerate(batch.buckets)
         for kind in bucket.pairs
     }
@@ -45,7 +45,7 @@ def eigenvalue_slopes(batch: Batch, found: Changes, vectors):
         for function in functions:
             total = function(rows, total)
         of_terms = _by_bucket(total.reshape(batch.n_parameters, n_molecules, -1), shapes)
-        return joined(batch, shapes, of_terms, lambda kind, number: pair_functions[kind, number](modes[number]))
+        return joined(batch, of_terms, lambda kind, number: pair_functions[kind, number](modes[number]))
 
     modes = [
         _cartesian_modes(bucket, each, n_blocks).astype(batch.dtype)

@@ -14,6 +14,7 @@ from q2mm_accel.kernel.hessian import (
     Coefficients,
     atom_parameters,
     pair_coefficients,
+    place_of_pairs,
     term_coefficients,
     term_parameters,
 )
@@ -61,12 +62,11 @@ def _pair_changes(batch: Batch, kind: str, vector) -> list:
     return jax.lax.map(by_parameter, jnp.arange(len(KINDS[kind].parameters)))
 
 
-def joined(batch: Batch, shapes, of_terms, of_pairs):
+def joined(batch: Batch, of_terms, of_pairs):
     """The derivatives by all parameters, in their order.
 
     Args:
         batch: the batch.
-        shapes: of each bucket, that of what is differentiated.
         of_terms: of each bucket the derivatives by way of all terms, (n_parameters, *shape).
         of_pairs: kind and number of a bucket -> the derivatives by the kind's parameters, (n_types * width, *shape).
 
@@ -100,11 +100,6 @@ def types_of_atoms(bucket: Bucket, kind: str, n_types: int):
     return matches.astype(bucket.distances.distance.dtype)
 
 
-def n_types_of(batch: Batch, kind: str) -> int:
-    """Number of types of a kind of pairs."""
-    return next(count for name, _, count in batch.pair_types if name == kind)
-
-
 def energy_slopes(batch: Batch, found: Changes):
     """Derivatives of the energies of each bucket's molecules, (n_parameters, M) [kcal/mol]."""
     shapes = [bucket.component_present.shape[:1] for bucket in batch.buckets]
@@ -117,11 +112,11 @@ def energy_slopes(batch: Batch, found: Changes):
             total = total.at[jnp.where(terms.present, terms.parameters[:, column], 0), molecule].add(values)
 
     def of_pairs(kind, number):
-        types = types_of_atoms(batch.buckets[number], kind, n_types_of(batch, kind))
+        types = types_of_atoms(batch.buckets[number], kind, place_of_pairs(batch, kind)[1])
         sums = jnp.einsum("mti,wmij->twm", types, found.pairs[kind][number].value)
         return sums.reshape(-1, *shapes[number])
 
-    return joined(batch, shapes, by_bucket(total, shapes), of_pairs)
+    return joined(batch, by_bucket(total, shapes), of_pairs)
 
 
 def by_elements(expansion: Expansion, slopes, n_elements: int):
