@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +11,7 @@ from q2mm_accel.errors import MoleculeError
 from q2mm_accel.model.arguments import instance, integer, real_array, truth
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.plausibility import check_geometry, check_hessian
+from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 
@@ -23,6 +25,8 @@ class Molecule:
         hessian: second derivatives of the QM energy, shape (3 n_atoms, 3 n_atoms) [hartree/bohr²], or None. Cartesian,
             not mass-weighted, in the frame and atom order of `coordinates`. It is used as it is, not symmetrised.
         energy: QM energy [hartree], or None.
+        gradient: first derivatives of the QM energy, shape (n_atoms, 3) [hartree/bohr], or None; of a stationary point it
+            need not be given.
         name: used in messages and tables; by default the formula.
         charge: total charge [e].
         multiplicity: spin multiplicity 2S + 1.
@@ -41,6 +45,7 @@ class Molecule:
     coordinates: np.ndarray
     hessian: np.ndarray | None
     energy: float | None
+    gradient: np.ndarray | None
     name: str
     charge: int
     multiplicity: int
@@ -53,6 +58,7 @@ class Molecule:
         coordinates: ArrayLike,
         hessian: ArrayLike | None = None,
         energy: float | None = None,
+        gradient: ArrayLike | None = None,
         name: str | None = "",
         charge: int = 0,
         multiplicity: int = 1,
@@ -76,6 +82,7 @@ class Molecule:
             "coordinates": finite_array(coordinates, (n_atoms, 3), f"{name}: coordinates"),
             "hessian": None if hessian is None else finite_array(hessian, (3 * n_atoms,) * 2, f"{name}: hessian"),
             "energy": None if energy is None else float(finite_array(energy, (), f"{name}: energy")),
+            "gradient": None if gradient is None else finite_array(gradient, (n_atoms, 3), f"{name}: gradient"),
             "name": name,
             "charge": integer(charge, f"{name}: charge", MoleculeError),
             "multiplicity": integer(multiplicity, f"{name}: multiplicity", MoleculeError),
@@ -103,6 +110,15 @@ class Molecule:
         """Number of atoms."""
         return len(self.symbols)
 
+    @cached_property
+    def normal_modes(self) -> NormalModes:
+        """The vibrations of the QM Hessian, rigid motions projected out.
+
+        Raises:
+            MoleculeError: the molecule has no Hessian.
+        """
+        return normal_modes_of(self._known_hessian("normal modes"), self.coordinates, self.masses)
+
     def frequencies(self) -> np.ndarray:
         """Harmonic frequencies of the QM Hessian, the full sorted list with translations and rotations.
 
@@ -112,11 +128,14 @@ class Molecule:
         Raises:
             MoleculeError: the molecule has no Hessian.
         """
-        if self.hessian is None:
-            raise MoleculeError(f"{self.name}: it has no Hessian, so no frequencies; pass hessian= when creating it.")
         scale = 1.0 / np.sqrt(np.repeat(self.masses, 3))
-        eigenvalues = np.linalg.eigvalsh(self.hessian * np.outer(scale, scale))
+        eigenvalues = np.linalg.eigvalsh(self._known_hessian("frequencies") * np.outer(scale, scale))
         return FREQUENCY_FACTOR * np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))
+
+    def _known_hessian(self, wanted: str) -> np.ndarray:
+        if self.hessian is None:
+            raise MoleculeError(f"{self.name}: it has no Hessian, so no {wanted}; pass hessian= when creating it.")
+        return self.hessian
 
 
 def finite_array(values: ArrayLike, shape: tuple[int, ...], what: str) -> np.ndarray:

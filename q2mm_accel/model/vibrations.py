@@ -1,11 +1,9 @@
-"""Normal modes of a molecule's QM Hessian, free of rigid motions."""
+"""Normal modes of a Hessian, free of rigid motions."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from q2mm_accel.errors import MoleculeError
-from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 _LINEAR = 1e-4
@@ -47,7 +45,7 @@ def rigid_motions(coordinates: np.ndarray, masses: np.ndarray) -> np.ndarray:
     return np.concatenate([translations, vectors[:, chosen]], axis=1)
 
 
-def vibrations_of(hessian: np.ndarray, coordinates: np.ndarray, masses: np.ndarray) -> NormalModes:
+def normal_modes_of(hessian: np.ndarray, coordinates: np.ndarray, masses: np.ndarray) -> NormalModes:
     """Normal modes of a Hessian from which rigid motions have been projected out.
 
     Args:
@@ -63,14 +61,3 @@ def vibrations_of(hessian: np.ndarray, coordinates: np.ndarray, masses: np.ndarr
     weights = 1.0 / np.sqrt(np.repeat(masses, 3))
     values, vectors = np.linalg.eigh(basis.T @ (weights[:, None] * hessian * weights) @ basis)
     return NormalModes(values, basis @ vectors)
-
-
-def normal_modes(molecule: Molecule) -> NormalModes:
-    """The vibrations of a molecule's QM Hessian.
-
-    Raises:
-        MoleculeError: it has no Hessian.
-    """
-    if molecule.hessian is None:
-        raise MoleculeError(f"{molecule.name}: it has no Hessian, so no normal modes; pass hessian= when creating it.")
-    return vibrations_of(molecule.hessian, molecule.coordinates, molecule.masses)

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import MoleculeError
 from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.vibrations import normal_modes, rigid_motions
+from q2mm_accel.model.vibrations import rigid_motions
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 BOND = 0.5  # hartree/bohr²
@@ -25,21 +25,21 @@ def chain(*places: float) -> Molecule:
 
 
 def test_closed_form_of_two_atoms():
-    modes = normal_modes(chain(0.0, 0.74))
+    modes = chain(0.0, 0.74).normal_modes
     expected = FREQUENCY_FACTOR * np.sqrt(2.0 * BOND / chain(0.0).masses[0])
     np.testing.assert_allclose(modes.frequencies, [expected], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("places", "count"), [((0.0,), 0), ((0.0, 0.74), 1), ((0.0, 0.74, 1.48), 4)])
 def test_linear_molecules_have_one_vibration_more(places, count):
-    modes = normal_modes(chain(*places))
+    modes = chain(*places).normal_modes
     assert modes.vectors.shape == (3 * len(places), count)
 
 
 @pytest.mark.parametrize("name", ["water", "ethane", "ch3f"])
 def test_modes_are_orthonormal_and_move_nothing_rigidly(name):
     molecule = load_molecule(name)
-    modes = normal_modes(molecule)
+    modes = molecule.normal_modes
     rigid = rigid_motions(molecule.coordinates, molecule.masses)
     both = np.concatenate([rigid, modes.vectors], axis=1)
     np.testing.assert_allclose(both.T @ both, np.eye(3 * molecule.n_atoms), atol=1e-12)
@@ -54,9 +54,9 @@ def test_turning_the_molecule_changes_no_frequency():
     turn = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
     whole = np.kron(np.eye(molecule.n_atoms), turn)
     turned = Molecule(molecule.symbols, molecule.coordinates @ turn.T + 3.0, whole @ molecule.hessian @ whole.T)
-    np.testing.assert_allclose(normal_modes(turned).frequencies, normal_modes(molecule).frequencies, rtol=1e-10)
+    np.testing.assert_allclose(turned.normal_modes.frequencies, molecule.normal_modes.frequencies, rtol=1e-10)
 
 
 def test_a_molecule_without_hessian_is_refused():
     with pytest.raises(MoleculeError, match=r"water.*no Hessian"):
-        normal_modes(Molecule(["O", "H"], [[0, 0, 0], [0, 0, 0.97]], name="water"))
+        _ = Molecule(["O", "H"], [[0, 0, 0], [0, 0, 0.97]], name="water").normal_modes
