@@ -62,7 +62,7 @@ def test_columns():
     np.testing.assert_array_equal(table.indices[[1, 2, 5, 9]], [[-1] * 4, [0, -1, -1, -1], [7, 3, -1, -1], [3, 1, 0, 2]])
     assert table.groups == ("conformers", "dimers") and table.group[[0, 1, 3, 13]].tolist() == [0, -1, 1, 0]
     assert table.kind_counts() == {"relative_energy": 3} | dict.fromkeys([each.kind for each in ALL_KINDS[1:3]], 1) | {
-        each.kind: 1 for each in ALL_KINDS[4:10]
+        each.kind: 1 for each in ALL_KINDS[4:13]
     }
     assert repr(table[1:3]) == "<references: 1 energy, 1 frequency>" and repr(table[:0]) == "<references: none>"
 
