@@ -18,10 +18,9 @@ from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes
 from q2mm_accel.kernel.tiles import (
     Tiling,
-    eigenmatrix_tiles,
-    hessian_tiles,
     hessian_tiles_of_pairs,
     local_changes,
+    matrix_tiles,
     tiling,
 )
 from q2mm_accel.problem.arrays import Array, Batch, Bucket, Expansion, Problem
@@ -141,7 +140,9 @@ def outputs_of(batch: Batch) -> list[tuple[int, str, int]]:
 
 def _size(bucket: Bucket, output: str) -> int:
     molecules, size = bucket.component_present.shape
-    return molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
+    if output in MATRICES:
+        return molecules * bucket.matrix_size(output) ** 2
+    return molecules * {"energy": 1, "eigenvalues": size}[output]
 
 
 class _Places(NamedTuple):
@@ -161,16 +162,17 @@ def _readers(problem: Problem):
     return jnp.full(n_reads, _NOWHERE, jnp.int32).at[source].set(numbers, mode="drop")
 
 
-def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def tile_places(batch: Batch, bucket: Bucket, output: str, start: int):
     """Of each read the place among all elements of a matrix output's tiles, (P,); beyond them where it reads another.
 
     Args:
         batch: the batch.
         bucket: whose output it is.
+        output: its name.
         start: position of its first element.
-        layout: its tiles.
     """
-    molecules, size = bucket.component_present.shape
+    molecules, size = len(bucket.component_present), bucket.matrix_size(output)
+    layout = tiling(size)
     own = batch.read - start
     there = (own >= 0) & (own < molecules * size**2)
     molecule, element = jnp.divmod(jnp.where(there, own, 0), size**2)
@@ -179,11 +181,11 @@ def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     return jnp.where(there, (tile * molecules + molecule) * layout.width**2 + place, total)
 
 
-def _tile_readers(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def _tile_readers(batch: Batch, bucket: Bucket, output: str, start: int):
     """For each element of the tiles the first read of it, (tiles, M, area); P where there is none."""
-    molecules, n_reads = len(bucket.component_present), len(batch.read)
+    molecules, n_reads, layout = len(bucket.component_present), len(batch.read), tiling(bucket.matrix_size(output))
     shape = (layout.n_tiles, molecules, layout.width**2)
-    places = tile_places(batch, bucket, start, layout)
+    places = tile_places(batch, bucket, output, start)
     # padded reads stand behind the real ones
     numbers = jnp.arange(n_reads, dtype=jnp.int32)
     return jnp.full(shape, n_reads, jnp.int32).reshape(-1).at[places].min(numbers, mode="drop").reshape(shape)
@@ -195,9 +197,8 @@ def _first_readers(batch: Batch):
     for number, output, start in outputs_of(batch):
         if output in MATRICES:
             bucket = batch.buckets[number]
-            layout = tiling(bucket.component_present.shape[1])
-            places = tile_places(batch, bucket, start, layout)
-            readers = _tile_readers(batch, bucket, start, layout).reshape(-1)
+            places = tile_places(batch, bucket, output, start)
+            readers = _tile_readers(batch, bucket, output, start).reshape(-1)
             result = jnp.where(places < len(readers), readers[jnp.minimum(places, len(readers) - 1)], result)
     return result
 
@@ -208,12 +209,10 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
         if output not in MATRICES:
             continue
         bucket = batch.buckets[number]
-        elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
-        readers = _tile_readers(batch, bucket, start, layout)
-        if output == "eigenmatrix":
-            parts = [(elements, eigenmatrix_tiles(batch, found, number, layout))]
-        elif not batch.distinct:
-            parts = [(elements, hessian_tiles(batch, found, number, layout))]
+        elements, layout = bucket.own_columns.elements, tiling(bucket.matrix_size(output))
+        readers = _tile_readers(batch, bucket, output, start)
+        if output != "hessian" or not batch.distinct:
+            parts = [(elements, matrix_tiles(batch, found, number, output, layout))]
         else:
             slopes = _with_terms(batch, found, number, start, slopes, places)
             parts = [

@@ -75,7 +75,7 @@ def gather(batch: Batch, total, matrices, values):
             results.append(values[number].astype(dtype))
         if "hessian" in bucket.outputs:
             results.append(matrices[number].astype(dtype))
-        if "eigenmatrix" in bucket.outputs and bucket.eigenvectors is not None:
-            matrix = matrices[number].astype(dtype)
-            results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrix @ bucket.eigenvectors)
+        for output in bucket.outputs:
+            if (basis := bucket.basis(output)) is not None:
+                results.append(jnp.swapaxes(basis, 1, 2) @ matrices[number].astype(dtype) @ basis)
     return jnp.concatenate([result.reshape(-1) for result in results])[batch.read]

@@ -157,6 +157,15 @@ class Bucket:
         assert self.geometry is not None, "a bucket without pairs has no distances"
         return self.geometry
 
+    def basis(self, output: str) -> Array | None:
+        """The constant W (M, D, K) of an output that is Wᵀ H W; None where it is the Hessian H itself, or no matrix."""
+        return self.eigenvectors if output == "eigenmatrix" else None
+
+    def matrix_size(self, output: str) -> int:
+        """Number of rows of an output that is a symmetric matrix: K, or D of the Hessian."""
+        basis = self.basis(output)
+        return self.component_present.shape[1] if basis is None else basis.shape[2]
+
     @property
     def own_columns(self) -> Columns:
         """The columns of a bucket whose matrices are read."""
