@@ -258,6 +258,7 @@ def _reference_point(unknowns: Unknowns, x: np.ndarray, typical: np.ndarray) -> 
 def _above(model: _Quadratic, modes: list[_Modes], held: list[_Held], y: np.ndarray, part: float, typical: np.ndarray):
     """The minimum where no direction is too soft, its x, and the number of rounds; adds to `held` what it holds."""
     rows = [model.row(each) for each in held]
+    soft: list[_Held] = []
     for number in range(1, _ROUNDS + 1):
         found = model.minimum(y, rows, part)
         y, x = found.y, model.unknowns.vector(found.y, typical)
