@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from q2mm_accel.errors import HessianError, ParameterError, TopologyError
+from q2mm_accel.errors import EstimateWarning, HessianError, ParameterError, TopologyError, warn_user
 from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import KINDS
+from q2mm_accel.model.kinds import KINDS, SIGNED_BOUNDS
 from q2mm_accel.model.perceive import type_means
 from q2mm_accel.model.system import System
 from q2mm_accel.model.topology import angle_values, distances
@@ -47,7 +47,8 @@ def estimate_force_constants(
     is Σ λ |v·u|. A bond's k is that along the bond, the mean of i -> j and j -> i. An angle's two legs, perpendicular
     to each bond in the angle's plane, act in series: 1/k = 1/(k_ij r_ij²) + 1/(k_kj r_kj²). Estimates are averaged over
     all terms of a type in all systems, and so are bond lengths and angles, which become the equilibrium values.
-    Types without terms and all other parameters keep their values.
+    Types without terms, equilibria that the force field pins and all other parameters keep their values. So does a force
+    constant whose estimate is outside its bounds, as where a bond was perceived wrongly: a warning names it.
 
     Where -H_ij has two equal eigenvalues (a bond on a symmetry axis) their eigenvectors are arbitrary in their plane:
     noise or the orientation sets them, and with them the stiffness of an angle's leg, within a factor of √2.
@@ -58,7 +59,8 @@ def estimate_force_constants(
         scaling: factor on all force constants, for the error of the QM method; 0.963 is q2mm's for B3LYP/6-31G(d).
         transition_state: whether to turn transition states into minima first, one value for all systems or one for
             each. Method C: the most negative eigenvalue of the Cartesian Hessian, the reaction coordinate, becomes
-            1 hartree/bohr², the other negative ones 0.
+            1 hartree/bohr², the other negative ones 0. Bonds and angles of the result may then be negative in fits, as far
+            as q2mm's bounds allow, for the data still have the reaction coordinate. `Molecule.as_minimum` turns both.
 
     Returns:
         The new force field.
@@ -66,8 +68,10 @@ def estimate_force_constants(
     Raises:
         HessianError: a molecule has no Hessian, or is no transition state though `transition_state` says so.
         TopologyError: no systems, or a term has a type that the force field lacks.
-        ParameterError: no force field, the scaling is not positive, `transition_state` has the wrong length, or an
-            estimated force constant is outside the default bounds.
+        ParameterError: no force field, the scaling is not positive, or `transition_state` has the wrong length.
+
+    Warns:
+        EstimateWarning: a force constant keeps its value, for its estimate is outside its bounds.
 
     Source: Seminario, Int. J. Quantum Chem. 1996, 60, 1271; angles: Farrugia et al., J. Chem. Theory Comput. 2026, 22,
     469; scaling: Scott and Radom, J. Phys. Chem. 1996, 100, 16502; method C: Limé and Norrby, J. Comput. Chem. 2015,
@@ -84,6 +88,8 @@ def estimate_force_constants(
         "bond": (_bond_estimates, BOND_FACTOR, distances),
         "angle": (_angle_estimates, ANGLE_FACTOR, angle_values),
     }
+    if any(turned):
+        forcefield = forcefield.with_bounds(**SIGNED_BOUNDS)
     changes = {}
     for kind, (estimate, factor, measure) in measured.items():
         atoms, types = zip(*(system.terms(kind) for system in systems), strict=True)
@@ -91,9 +97,7 @@ def estimate_force_constants(
         equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
         for name, values in zip(KINDS[kind].fields, (stiffness, equilibria), strict=True):
             changes[name] = type_means(types, values, getattr(forcefield, name))
-    estimated = replace(forcefield, **changes)
-    _check_bounds(systems, estimated)
-    return estimated
+    return _within_bounds(systems, forcefield, replace(forcefield, **changes))
 
 
 def _bond_estimates(hessian: np.ndarray, coordinates: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -179,17 +183,33 @@ def _check(systems: Sequence[System], forcefield: ForceField, scaling: float) ->
                 )
 
 
-def _check_bounds(systems: Sequence[System], estimated: ForceField) -> None:
-    """Raise for a force constant that a fit could not start from; types without terms are not this estimate's."""
+def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceField) -> ForceField:
+    """The estimate, but for force constants from which no fit could start and for pinned equilibria."""
     values, bounds = estimated.parameters, estimated.bounds
-    start = 0
+    values[estimated.pinned] = old.parameters[estimated.pinned]
     for kind in ("bond", "angle"):
-        for type_number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):
-            place = start + 2 * int(type_number)
-            if not bounds.lb[place] <= values[place] <= bounds.ub[place]:
-                raise ParameterError(
-                    f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]} to "
-                    f"{bounds.ub[place]}. Look for a wrongly perceived bond among its terms; for a transition state, "
-                    "where a negative stiffness can all but cancel another, pass transition_state=True."
-                )
-        start += 2 * estimated.n_types(kind)
+        field = KINDS[kind].fields[0]
+        for number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):
+            place = estimated.positions(kind)[number, 0]
+            if bounds.lb[place] <= values[place] <= bounds.ub[place]:
+                continue
+            warn_user(
+                f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]:g} to "
+                f"{bounds.ub[place]:g}; it keeps {old.parameters[place]:.6g}. Its terms: "
+                f"{_named_terms(systems, kind, int(number))}. If one of them is no bond, name it in perceive(exclude=); a "
+                f"transition state needs as_minimum or transition_state=True; or widen with_bounds({field}=).",
+                EstimateWarning,
+            )
+            values[place] = old.parameters[place]
+    return estimated.with_parameters(values)
+
+
+def _named_terms(systems: Sequence[System], kind: str, number: int) -> str:
+    """The first terms of a type, with their molecules."""
+    found = [
+        f"{'-'.join(f'{system.molecule.symbols[i]}{i}' for i in row)} of {system.molecule.name}"
+        for system in systems
+        for atoms, types in [system.terms(kind)]
+        for row in atoms[types == number].tolist()
+    ]
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
