@@ -15,19 +15,17 @@ from q2mm_accel.kernel.batches import over_batches
 from q2mm_accel.kernel.loss import deviations, expand, from_centers
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
-from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes
+from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes, gradient_slopes
 from q2mm_accel.kernel.tiles import (
     Tiling,
-    eigenmatrix_tiles,
     hessian_tiles,
     hessian_tiles_of_pairs,
     local_changes,
+    projected_tiles,
     tiling,
 )
-from q2mm_accel.problem.arrays import Array, Batch, Bucket, Expansion, Problem
+from q2mm_accel.problem.arrays import MATRICES, Array, Batch, Bucket, Expansion, Problem, output_size
 
-MATRICES = ("hessian", "eigenmatrix")
-"""The outputs that are symmetric matrices."""
 _NOWHERE = 2**31 - 1
 """A column beyond the end of every row."""
 
@@ -100,9 +98,9 @@ class Seen(NamedTuple):
 
 def with_slopes(n_elements: int, batch: Batch, parameters, expansion: Expansion) -> Seen:
     """What `observables.compute_batch` gives, and its derivatives."""
-    total, matrices = mechanics(batch, parameters)
-    values, vectors = spectra(batch, matrices)
-    computed = gather(batch, total, matrices, values)
+    mechanical = mechanics(batch, parameters)
+    values, vectors = spectra(batch, mechanical.hessians)
+    computed = gather(batch, mechanical, values)
     found = changes(batch, parameters.astype(batch.dtype))
     pieces = few_slopes(batch, found, vectors, expansion, n_elements)
     slopes = None
@@ -114,18 +112,24 @@ def with_slopes(n_elements: int, batch: Batch, parameters, expansion: Expansion)
 
 
 def few_slopes(batch: Batch, found: Changes, vectors, expansion: Expansion, n_elements: int) -> list[tuple[int, Array]]:
-    """Derivatives of all energies and eigenvalues by the vector, (n, outputs), and where these outputs begin."""
+    """Derivatives of all outputs but matrices by the vector, (n, elements), and where these outputs begin."""
     outputs, slopes_of = outputs_of(batch), {}
     needed = {output for _, output, _ in outputs}
     if "energy" in needed:
         slopes_of["energy"] = energy_slopes(batch, found)
     if "eigenvalues" in needed:
         slopes_of["eigenvalues"] = eigenvalue_slopes(batch, found, vectors)
+    if needed & {"gradient", "mode_gradient"}:
+        slopes_of["gradient"] = gradient_slopes(batch, found)
     results = []
     for number, output, start in outputs:
         if output not in MATRICES:
-            slopes = slopes_of[output][number]
-            results.append((start, by_elements(expansion, slopes.reshape(len(slopes), -1), n_elements)))
+            slopes = slopes_of["gradient" if output == "mode_gradient" else output][number]
+            slopes = by_elements(expansion, slopes, n_elements)
+            if output == "mode_gradient":
+                basis = batch.buckets[number].basis(output)
+                slopes = jnp.einsum("nmd,mdk->nmk", slopes.astype(basis.dtype), basis)
+            results.append((start, slopes.reshape(n_elements, -1)))
     return results
 
 
@@ -141,7 +145,7 @@ def outputs_of(batch: Batch) -> list[tuple[int, str, int]]:
 
 def _size(bucket: Bucket, output: str) -> int:
     molecules, size = bucket.component_present.shape
-    return molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
+    return molecules * output_size(output, size)
 
 
 class _Places(NamedTuple):
@@ -210,8 +214,8 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
         bucket = batch.buckets[number]
         elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
         readers = _tile_readers(batch, bucket, start, layout)
-        if output == "eigenmatrix":
-            parts = [(elements, eigenmatrix_tiles(batch, found, number, layout))]
+        if output != "hessian":
+            parts = [(elements, projected_tiles(batch, found, number, layout, bucket.basis(output)))]
         elif not batch.distinct:
             parts = [(elements, hessian_tiles(batch, found, number, layout))]
         else:

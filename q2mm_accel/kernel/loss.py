@@ -32,7 +32,8 @@ def compare(problem: Problem, computed):
     computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
     # what is no eigenvalue must not reach the root, whose derivative would be multiplied with 0 only afterwards
-    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
+    others = jnp.where(references.present, references.factor, 1.0) * computed + references.shift
+    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), others)
     if references.n_groups:
         computed = computed - _offsets(references, computed)
     return jnp.where(references.present, computed, 0.0)

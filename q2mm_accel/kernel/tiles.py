@@ -165,17 +165,15 @@ def _hessian_tile_of_pairs(pairs: _PairChanges, width: int):
     return pairs.columns, of_tile
 
 
-def eigenmatrix_tiles(batch: Batch, found: Changes, number: int, layout: Tiling):
-    """The change of a bucket's Hessians in the basis of the QM Hessians' eigenvectors, as a function of a tile's corner."""
+def projected_tiles(batch: Batch, found: Changes, number: int, layout: Tiling, columns):
+    """The change of Bᵀ H B, H a bucket's Hessians and B columns (M, D, D), as a function of a tile's corner."""
     bucket, width = batch.buckets[number], layout.width
     first = sum(len(each.component_present) for each in batch.buckets[:number])
     n_molecules, n_columns = bucket.own_columns.elements.shape
-    vectors = bucket.eigenvectors
-    assert vectors is not None, "a bucket with eigenmatrices has eigenvectors"
-    basis = jnp.pad(vectors, ((0, 0), (0, 0), (0, layout.size - vectors.shape[2])))
+    basis = jnp.pad(columns, ((0, 0), (0, 0), (0, layout.size - columns.shape[2])))
     local, groups = local_changes(batch, found), bucket.own_columns.groups
     sides = [_sides(batch, kind, group, local[kind], basis, first) for kind, group in groups.items()]
-    of_pairs = [_eigenmatrix_tile_of_pairs(each, basis, width) for each in _pair_changes(bucket, found, number)]
+    of_pairs = [_projected_tile_of_pairs(each, basis, width) for each in _pair_changes(bucket, found, number)]
 
     def of_tile(corner):
         result = jnp.zeros((n_molecules, n_columns, width, width), basis.dtype)
@@ -210,7 +208,7 @@ def _sides(batch: Batch, kind: str, group, local, basis, first: int):
     return molecule, uses.column[use[:, 0]], rows, own
 
 
-def _eigenmatrix_tile_of_pairs(pairs: _PairChanges, basis, width: int):
+def _projected_tile_of_pairs(pairs: _PairChanges, basis, width: int):
     """As `_hessian_tile_of_pairs`: Σ_j v_jᵀ C_j v_j - Σ_i (v_iᵀ y_i + y_iᵀ v_i) over all atoms.
 
     C_j is the change of the own block of j; y_i = Σ_j K_ij v_j times the change of the parameters of i.

@@ -117,7 +117,7 @@ class Molecule:
         Raises:
             MoleculeError: the molecule has no Hessian.
         """
-        return normal_modes_of(self._known_hessian("normal modes"), self.coordinates, self.masses)
+        return normal_modes_of(self.known_hessian("normal modes"), self.coordinates, self.masses)
 
     def frequencies(self) -> np.ndarray:
         """Harmonic frequencies of the QM Hessian, the full sorted list with translations and rotations.
@@ -129,10 +129,15 @@ class Molecule:
             MoleculeError: the molecule has no Hessian.
         """
         scale = 1.0 / np.sqrt(np.repeat(self.masses, 3))
-        eigenvalues = np.linalg.eigvalsh(self._known_hessian("frequencies") * np.outer(scale, scale))
+        eigenvalues = np.linalg.eigvalsh(self.known_hessian("frequencies") * np.outer(scale, scale))
         return FREQUENCY_FACTOR * np.sign(eigenvalues) * np.sqrt(np.abs(eigenvalues))
 
-    def _known_hessian(self, wanted: str) -> np.ndarray:
+    def known_hessian(self, wanted: str) -> np.ndarray:
+        """The Hessian, for what cannot be had without it.
+
+        Raises:
+            MoleculeError: there is none.
+        """
         if self.hessian is None:
             raise MoleculeError(f"{self.name}: it has no Hessian, so no {wanted}; pass hessian= when creating it.")
         return self.hessian
