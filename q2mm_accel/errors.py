@@ -115,6 +115,10 @@ class EstimateWarning(Q2MMAccelWarning):
     """A force constant could not be estimated, and keeps the value that it had."""
 
 
+class SaddleWarning(Q2MMAccelWarning):
+    """A transition state has several imaginary frequencies."""
+
+
 class FragmentWarning(Q2MMAccelWarning):
     """Nothing holds parts of a molecule together, or no term acts on an atom."""
 

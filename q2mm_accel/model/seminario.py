@@ -10,6 +10,7 @@ from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS, SIGNED_BOUNDS
 from q2mm_accel.model.perceive import type_means
+from q2mm_accel.model.saddle import method_c
 from q2mm_accel.model.system import System
 from q2mm_accel.model.topology import angle_values, distances
 from q2mm_accel.units import (
@@ -25,10 +26,8 @@ BOND_FACTOR = AU_TO_MDYNA * MDYNA_TO_KCALMOLA2
 ANGLE_FACTOR = AU_TO_MDYN_ANGLE * MDYNA_RAD2_TO_KCALMOLRAD2
 """hartree/rad² -> k of E = k (θ - θ0)² [kcal/mol/rad²]; q2mm's constants make it 0.04% smaller than 627.51/2."""
 
-REACTION_EIGENVALUE = 1.0
-"""[hartree/bohr²] What method C puts in place of the reaction coordinate's eigenvalue."""
-_LARGEST_FLAT_EIGENVALUE = 1e-4
-"""[hartree/bohr²] A lowest eigenvalue above minus this is a translation or rotation with round-off."""
+_NATURAL = ("D", "E")
+"""Methods of `Molecule.as_minimum` that leave the Hessian's negative curvature as it is."""
 _LINEAR_SINE = 1e-10
 """Sine of an angle below which its plane is undefined and any perpendicular direction serves (q2mm's limit)."""
 _ZERO_STIFFNESS = 1e-10
@@ -82,14 +81,26 @@ def estimate_force_constants(
     scaling = float(real_array(scaling, "scaling", ParameterError, shape=()))
     turned = _one_for_each(transition_state, len(systems))
     _check(systems, forcefield, scaling)
+    if any(turned) or any(system.molecule.turned in _NATURAL for system in systems):
+        own = {field: bounds for field, bounds in SIGNED_BOUNDS.items() if field not in forcefield.limits}
+        forcefield = forcefield.with_bounds(**own)
+    estimated = _estimate(systems, forcefield, scaling, turned)
+    hybrid = [system.molecule.turned == "E" for system in systems]
+    if any(hybrid):
+        estimated = _where_positive(estimated, _estimate(systems, forcefield, scaling, np.logical_or(turned, hybrid)))
+    return _within_bounds(systems, forcefield, estimated)
+
+
+def _estimate(
+    systems: Sequence[System], forcefield: ForceField, scaling: float, turned: Sequence[bool] | np.ndarray
+) -> ForceField:
+    """Bonds and angles of all types with terms; `turned` says which Hessians method C turns first."""
     hessians = [_hessian(system, turn) for system, turn in zip(systems, turned, strict=True)]
     geometries = [system.molecule.coordinates for system in systems]
     measured = {
         "bond": (_bond_estimates, BOND_FACTOR, distances),
         "angle": (_angle_estimates, ANGLE_FACTOR, angle_values),
     }
-    if any(turned):
-        forcefield = forcefield.with_bounds(**SIGNED_BOUNDS)
     changes = {}
     for kind, (estimate, factor, measure) in measured.items():
         atoms, types = zip(*(system.terms(kind) for system in systems), strict=True)
@@ -97,7 +108,14 @@ def estimate_force_constants(
         equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
         for name, values in zip(KINDS[kind].fields, (stiffness, equilibria), strict=True):
             changes[name] = type_means(types, values, getattr(forcefield, name))
-    return _within_bounds(systems, forcefield, replace(forcefield, **changes))
+    return replace(forcefield, **changes)
+
+
+def _where_positive(natural: ForceField, turned: ForceField) -> ForceField:
+    """Method E: what method D estimates, but force constants of method C where those are not above 0."""
+    fields = ("bond_force_constants", "angle_force_constants")
+    kept = {field: getattr(natural, field) for field in fields}
+    return replace(natural, **{field: np.where(own > 0.0, own, getattr(turned, field)) for field, own in kept.items()})
 
 
 def _bond_estimates(hessian: np.ndarray, coordinates: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -146,17 +164,7 @@ def _hessian(system: System, transition_state: bool) -> np.ndarray:
             f"{molecule.name}: it has no Hessian, so there is nothing to estimate force constants from; pass hessian= "
             "when creating the Molecule, or leave it out here."
         )
-    if not transition_state:
-        return molecule.hessian
-    eigenvalues, eigenvectors = np.linalg.eigh(molecule.hessian)
-    if eigenvalues[0] > -_LARGEST_FLAT_EIGENVALUE:
-        raise HessianError(
-            f"{molecule.name}: the lowest eigenvalue of its Hessian is {eigenvalues[0]:.2g} hartree/bohr², so it is a "
-            "minimum and not a transition state; pass transition_state=False, or one value for each system."
-        )
-    turned = np.maximum(eigenvalues, 0.0)
-    turned[0] = REACTION_EIGENVALUE
-    return (eigenvectors * turned) @ eigenvectors.T
+    return method_c(molecule.hessian, molecule.name) if transition_state else molecule.hessian
 
 
 def _one_for_each(transition_state: bool | Iterable[bool], n_systems: int) -> list[bool]:
