@@ -51,8 +51,12 @@ class OptionError(Q2MMAccelError, ValueError):
     """An option of a solver or objective is unknown or has a value it cannot have."""
 
 
+class LinearityError(Q2MMAccelError, ValueError):
+    """A direct solve was asked for, but something in the objective is not linear in force constants and equilibria."""
+
+
 class SolverError(Q2MMAccelError, RuntimeError):
-    """A solver broke a promise: it returned a point outside the bounds."""
+    """A solver broke a promise, such as to stay within bounds; or there is no solution."""
 
 
 class CheckpointError(Q2MMAccelError, RuntimeError):

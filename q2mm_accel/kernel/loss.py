@@ -92,6 +92,11 @@ def loss(problem: Problem, vector):
     return (residuals(problem, vector) ** 2).sum()
 
 
+def prediction_slopes(problem: Problem, vector, weights):
+    """Derivatives of the weighted sum of `predictions`, weights (R,), by the vector: (n,)."""
+    return jax.vjp(partial(predictions, problem), vector)[1](weights)[0]
+
+
 def hessian_product(problem, vector, direction):
     """The Hessian of the loss at a vector (n,) times a direction (n,): (n,).
 
