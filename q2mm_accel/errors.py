@@ -115,6 +115,18 @@ class UnmatchedTermWarning(Q2MMAccelWarning):
     """A bond, angle or torsion of a molecule has no parameter, so the force field leaves it out."""
 
 
+class EstimateWarning(Q2MMAccelWarning):
+    """A force constant could not be estimated, and keeps the value that it had."""
+
+
+class SaddleWarning(Q2MMAccelWarning):
+    """A transition state has several imaginary frequencies."""
+
+
+class FragmentWarning(Q2MMAccelWarning):
+    """Nothing holds parts of a molecule together, or no term acts on an atom."""
+
+
 def warn_user(message: str, category: type[Q2MMAccelWarning]) -> None:
     """Give a warning that names the line outside of this package which led here, however many calls lie between."""
     frame, level = sys._getframe(1), 2

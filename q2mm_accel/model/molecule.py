@@ -1,8 +1,9 @@
 """A molecule as quantum chemistry describes it: elements, coordinates, energy, Hessian."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,7 @@ from q2mm_accel.errors import MoleculeError
 from q2mm_accel.model.arguments import instance, integer, real_array, truth
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.plausibility import check_geometry, check_hessian
+from q2mm_accel.model.saddle import TURNS, check_saddle, inverted, method_c
 from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
 from q2mm_accel.units import FREQUENCY_FACTOR
 
@@ -31,6 +33,7 @@ class Molecule:
         charge: total charge [e].
         multiplicity: spin multiplicity 2S + 1.
         masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm.
+        turned: how the curvature along a reaction coordinate is treated, as `as_minimum` says; "" where there is none.
         check: False accepts a geometry or Hessian that fails the plausibility checks (unit, invariance, symmetry).
 
     Arrays are read-only copies in float64 of what is given.
@@ -50,6 +53,7 @@ class Molecule:
     charge: int
     multiplicity: int
     masses: np.ndarray
+    turned: str
     check: bool
 
     def __init__(
@@ -63,6 +67,7 @@ class Molecule:
         charge: int = 0,
         multiplicity: int = 1,
         masses: ArrayLike | None = None,
+        turned: str = "",
         check: bool = True,
     ) -> None:
         """Convert and check what is given; the attributes are explained above."""
@@ -87,6 +92,7 @@ class Molecule:
             "charge": integer(charge, f"{name}: charge", MoleculeError),
             "multiplicity": integer(multiplicity, f"{name}: multiplicity", MoleculeError),
             "masses": finite_array(masses, (n_atoms,), f"{name}: masses"),
+            "turned": _known_turn(turned, name),
             "check": truth(check, f"{name}: check", MoleculeError),
         }
         for field, value in values.items():
@@ -109,6 +115,41 @@ class Molecule:
     def n_atoms(self) -> int:
         """Number of atoms."""
         return len(self.symbols)
+
+    def as_minimum(self, method: str = "inverted") -> Self:
+        """A transition state as the minimum that a force field can hold: for the estimate and the references alike.
+
+        Args:
+            method: "inverted": the imaginary frequency becomes a real one of the same size, everything else stays as it is.
+                "C": the most negative eigenvalue of the Cartesian Hessian becomes 1 hartree/bohr², other negative ones 0.
+                "D": the Hessian stays as it is, and so does its negative curvature; `estimate_force_constants` then lets
+                bonds and angles be negative. "E": as "D", but types of bonds and angles whose estimate is not above 0 have
+                that of method C.
+
+        Returns:
+            The molecule with the new Hessian.
+
+        Raises:
+            MoleculeError: the molecule has no Hessian, has been turned before, or the method is unknown.
+            HessianError: it is a minimum already.
+
+        Warns:
+            SaddleWarning: it has several imaginary frequencies.
+
+        Source: C, D and E: Limé and Norrby, J. Comput. Chem. 2015, 36, 1130, as in q2mm 5.0.0a2.
+        """
+        hessian = self.known_hessian("curvature to be turned")
+        if not isinstance(method, str) or method not in TURNS:
+            raise MoleculeError(f"{self.name}: the method is {method!r:.60}; it is one of {', '.join(map(repr, TURNS))}.")
+        if self.turned:
+            raise MoleculeError(f"{self.name}: its curvature has been turned ({self.turned!r}). Start from the QM Hessian.")
+        if method == "inverted":
+            hessian = inverted(hessian, self.normal_modes, self.masses, self.name)
+        elif method == "C":
+            hessian = method_c(hessian, self.name)
+        else:
+            check_saddle(np.linalg.eigvalsh(hessian), self.name)
+        return replace(self, hessian=hessian, turned=method)
 
     @cached_property
     def normal_modes(self) -> NormalModes:
@@ -169,6 +210,12 @@ def _check_elements(symbols: Sequence[str], name: str) -> None:
                 f"{name}: atom {atom} has the unknown element {symbol!r}; use a symbol such as 'C' or 'Rh' "
                 "(dummy atoms must be removed)."
             )
+
+
+def _known_turn(turned: str, name: str) -> str:
+    if turned not in ("", *TURNS):
+        raise MoleculeError(f"{name}: turned is {turned!r:.60}; leave it out, it is for `as_minimum` to say.")
+    return turned
 
 
 def _formula(symbols: Sequence[str]) -> str:
