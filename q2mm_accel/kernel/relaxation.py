@@ -3,8 +3,8 @@
 Every step diagonalizes the Hessians of a batch's molecules, rigid motions out, and takes the step -Σ c_i / (λ_i + μ) v_i
 along the eigenvectors v_i, with c_i the component of the gradient and μ the smallest shift with which the step is downhill
 and no longer than the trust radius; for a saddle point the signs of λ and c of the lowest modes are turned, so that the
-energy rises along them (eigenvector following). Where the gradient has nothing along a mode of negative curvature, as symmetry
-may have it, the rest of the radius is walked along this mode. Molecules that have ended stand still.
+energy rises along them (eigenvector following). Where the gradient has nothing along a mode of negative curvature, as
+symmetry may have it, the rest of the radius is walked along this mode. Molecules that have ended stand still.
 
 Sources: Moré, Sorensen, SIAM J. Sci. Stat. Comput. 1983, 4, 553 (step and hard case); Cerjan, Miller, J. Chem. Phys. 1981,
 75, 2800 and Simons et al., J. Phys. Chem. 1983, 87, 2745 (saddle points).
@@ -29,7 +29,10 @@ _FIRST_RADIUS, _LARGEST_RADIUS, _SMALLEST_RADIUS = 0.1, 0.4, 1e-9
 """[Å], per root of the number of atoms."""
 _WORTH_COMPARING = 1e-9
 """[kcal/mol] Changes of the energy below drown in its rounding; then gradients decide."""
+_NO_CURVATURE = 1e-12
+"""[kcal/mol/Å²] The same where all are."""
 _HALVINGS = 60
+"""Of the interval that holds the shift."""
 
 
 class Outcome(IntEnum):
@@ -90,17 +93,43 @@ class _Point(NamedTuple):
     """(M, D) whether the mode is neither a rigid motion nor padding."""
 
 
+class _Stage(IntEnum):
+    """What is to be evaluated of a molecule in the next turn of the loop."""
+
+    START = 0
+    STEP = 1
+    POLISH = 2
+    NOTHING = 3
+
+
 class _Lane(NamedTuple):
-    """The state of the molecules of a bucket."""
+    """The state of the molecules of a bucket; also of a single molecule, without the first axis."""
 
     point: _Point
     radius: Array
+    stage: Array
     outcome: Array
     steps: Array
 
 
+class _Molecule(NamedTuple):
+    """What of a bucket's molecules does not change; also of a single molecule, without the first axis."""
+
+    start: Array
+    """(M, D) [Å]."""
+    present: Array
+    """(M, D) whether the component belongs to an atom."""
+    size: Array
+    """(M,) root of the number of atoms."""
+    n_up: Array
+    """(M,) number of modes along which the energy is to rise."""
+
+
 def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> list[Relaxed]:
     """Relax all molecules of a batch from their QM geometries.
+
+    When a molecule has converged, one more step of Newton's is taken unless the gradient is larger there: the limit bounds
+    the gradient, and where modes are soft, the geometry needs what is beyond.
 
     Args:
         batch: the molecules, with coordinates and without anything `fixed`.
@@ -113,51 +142,43 @@ def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> li
         Of each bucket what became of its molecules.
     """
     assert all(bucket.fixed is None for bucket in batch.buckets), "what is fixed does not move"
-
-    def evaluated(places):
-        return _evaluated(batch, parameters, places)
-
-    def settled(point, radius, outcome, steps, start, present, up):
-        ended = jax.vmap(_outcome, (0, 0, 0, 0, 0, 0, None))(point, radius, steps, start, present, up, limits)
-        return _Lane(point, radius, jnp.where(outcome == Outcome.RUNNING, ended, outcome), steps)
-
-    starts = [jnp.where(bucket.component_present, bucket.start, 0.0) for bucket in batch.buckets]
-    presents = [bucket.component_present for bucket in batch.buckets]
-    lanes = []
-    for point, start, present, up in zip(evaluated(starts), starts, presents, n_maximized, strict=True):
-        count = jnp.full(len(start), 0, jnp.int32)
-        running = jnp.where(present.any(axis=1), Outcome.RUNNING, Outcome.CONVERGED).astype(jnp.int32)
-        lanes.append(settled(point, _FIRST_RADIUS * _size(present), running, count, start, present, up))
+    molecules = [_molecule(bucket, up) for bucket, up in zip(batch.buckets, n_maximized, strict=True)]
 
     def goes_on(lanes):
-        return jnp.stack([(lane.outcome == Outcome.RUNNING).any() for lane in lanes]).any()
+        return jnp.stack([(lane.stage != _Stage.NOTHING).any() for lane in lanes]).any()
 
-    def step(lanes):
-        proposals = [
-            jax.vmap(_proposed)(lane.point, lane.radius, up) for lane, up in zip(lanes, n_maximized, strict=True)
-        ]
-        places = [
-            jnp.where((lane.outcome == Outcome.RUNNING)[:, None], lane.point.coordinates + each.step, lane.point.coordinates)
-            for lane, each in zip(lanes, proposals, strict=True)
-        ]
-        results = []
-        for lane, proposal, trial, present, start, up in zip(
-            lanes, proposals, evaluated(places), presents, starts, n_maximized, strict=True
-        ):
-            accepted, radius = jax.vmap(_judged)(lane.point, proposal, trial, lane.radius, _size(present), up)
-            running = lane.outcome == Outcome.RUNNING
-            point = _chosen(accepted & running, trial, lane.point)
-            radius = jnp.where(running, radius, lane.radius)
-            results.append(settled(point, radius, lane.outcome, lane.steps + running, start, present, up))
-        return results
+    def turn(lanes):
+        proposals = [jax.vmap(_proposed)(lane, each.n_up) for lane, each in zip(lanes, molecules, strict=True)]
+        # one evaluation for all stages: the largest part of the program, to be compiled once
+        places = [lane.point.coordinates + each.step for lane, each in zip(lanes, proposals, strict=True)]
+        trials = _evaluated(batch, parameters, places)
+        follows = jax.vmap(_followed, (0, 0, 0, 0, None))
+        return [follows(*each, limits) for each in zip(lanes, proposals, trials, molecules, strict=True)]
 
-    lanes = jax.lax.while_loop(goes_on, step, lanes)
-    return _polished(batch, parameters, lanes)
+    lanes = jax.lax.while_loop(goes_on, turn, [_begun(each) for each in molecules])
+    return [_relaxed(lane) for lane in lanes]
 
 
-def _size(present):
-    """Root of the number of atoms, (M,)."""
-    return jnp.sqrt(present.sum(axis=1) / 3.0)
+def _molecule(bucket: Bucket, n_up) -> _Molecule:
+    present = bucket.component_present
+    size = jnp.sqrt(present.sum(axis=1) / 3.0)
+    return _Molecule(jnp.where(present, bucket.start, 0.0), present, size, n_up)
+
+
+def _begun(molecule: _Molecule) -> _Lane:
+    """Before anything is evaluated."""
+    start, present = molecule.start, molecule.present
+    row, matrix = jnp.zeros_like(start), jnp.zeros((*start.shape, start.shape[1]), start.dtype)
+    none, false = jnp.zeros(len(start), jnp.int32), jnp.zeros_like(present)
+    point = _Point(start, row[:, 0], row, matrix, false[:, 0], row, matrix, false)
+    stage = jnp.where(present.any(axis=1), jnp.int32(_Stage.START), jnp.int32(_Stage.NOTHING))
+    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, jnp.full_like(none, Outcome.RUNNING), none)
+
+
+def _relaxed(lane: _Lane) -> Relaxed:
+    point = lane.point
+    n_negative = jax.vmap(_negative)(point)
+    return Relaxed(point.coordinates, point.energy, point.gradient, point.hessian, lane.outcome, lane.steps, n_negative)
 
 
 def _evaluated(batch: Batch, parameters, places: Sequence) -> list[_Point]:
@@ -216,11 +237,35 @@ def _flatness(point: _Point):
     return FLAT * jnp.where(point.free, jnp.abs(point.curvatures), 0.0).max()
 
 
-def _proposed(point: _Point, radius, n_up) -> _Proposal:
-    """The next step of one molecule."""
-    slopes, floor = _slopes(point), jnp.maximum(_flatness(point), 1e-12)
-    sign = jnp.where(jnp.arange(len(slopes)) < n_up, -1.0, 1.0)
-    curvature, slope = sign * point.curvatures, sign * slopes
+def _proposed(lane: _Lane, n_up) -> _Proposal:
+    """Where one molecule is to be evaluated next, as a step from where it is."""
+    step = _trust_region_step(lane.point, lane.radius, n_up)
+    components = jnp.select(
+        [lane.stage == _Stage.STEP, lane.stage == _Stage.POLISH],
+        [step, _newton_step(lane.point)],
+        jnp.zeros_like(step),
+    )
+    slopes, curvatures = _slopes(lane.point), lane.point.curvatures
+    sign = _turned(slopes, n_up)
+    parts = slopes * components + 0.5 * curvatures * components**2
+    return _Proposal(lane.point.modes @ components, jnp.linalg.norm(components), parts.sum(), -(sign * parts).sum())
+
+
+def _turned(slopes, n_up):
+    """-1 for the modes along which the energy is to rise, else 1."""
+    return jnp.where(jnp.arange(len(slopes)) < n_up, -1.0, 1.0)
+
+
+def _newton_step(point: _Point):
+    """The step to the stationary point of the quadratic model, in components along the modes; 0 along flat ones."""
+    steep = point.free & (jnp.abs(point.curvatures) > _flatness(point))
+    return jnp.where(steep, -_slopes(point) / jnp.where(steep, point.curvatures, 1.0), 0.0)
+
+
+def _trust_region_step(point: _Point, radius, n_up):
+    """The step of one molecule in components along the modes."""
+    sign, floor = _turned(point.curvatures, n_up), jnp.maximum(_flatness(point), _NO_CURVATURE)
+    curvature, slope = sign * point.curvatures, sign * _slopes(point)
     lowest = jnp.where(point.free, curvature, jnp.inf).min()
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 1.0)
     least = jnp.maximum(0.0, floor - lowest)
@@ -234,6 +279,7 @@ def _proposed(point: _Point, radius, n_up) -> _Proposal:
         long = jnp.linalg.norm(along(middle)) > radius
         return jnp.where(long, middle, low), jnp.where(long, high, middle)
 
+    # no component is longer than the whole gradient by the smallest shifted curvature
     most = jnp.maximum(least, jnp.linalg.norm(slope) / radius - lowest)
     _, high = jax.lax.fori_loop(0, _HALVINGS, narrowed, (least, most))
     inside = jnp.linalg.norm(along(least)) <= radius
@@ -241,32 +287,41 @@ def _proposed(point: _Point, radius, n_up) -> _Proposal:
     # the hard case: the rest of the radius along the mode of most negative curvature, to the side that is downhill
     rest = jnp.sqrt(jnp.maximum(radius**2 - (components**2).sum(), 0.0))
     which = jnp.argmin(jnp.where(point.free, curvature, jnp.inf))
-    hard = inside & (lowest < -floor)
     downhill = jnp.where(slope[which] > 0.0, -1.0, 1.0)
-    components = components.at[which].add(jnp.where(hard, rest * downhill, 0.0))
-    predicted = (slopes * components + 0.5 * point.curvatures * components**2).sum()
-    gain = -(slope * components + 0.5 * curvature * components**2).sum()
-    return _Proposal(point.modes @ components, jnp.linalg.norm(components), predicted, gain)
+    return components.at[which].add(jnp.where(inside & (lowest < -floor), rest * downhill, 0.0))
 
 
-def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, size, n_up):
+def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecule, limits: Limits) -> _Lane:
+    """The state of one molecule after an evaluation."""
+    point, stage = lane.point, lane.stage
+    accepted, radius = _judged(point, proposal, trial, lane.radius, molecule)
+    calmer = trial.finite & (jnp.abs(trial.gradient).max() <= jnp.abs(point.gradient).max())
+    taken = jnp.select(
+        [stage == _Stage.START, stage == _Stage.STEP, stage == _Stage.POLISH], [jnp.bool_(True), accepted, calmer], False
+    )
+    point = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, point)
+    radius = jnp.where(stage == _Stage.STEP, radius, lane.radius)
+    steps = lane.steps + (stage == _Stage.STEP)
+    open_still = (stage == _Stage.START) | (stage == _Stage.STEP)
+    outcome = jnp.where(open_still, _outcome(point, radius, steps, molecule, limits), lane.outcome)
+    going = jnp.where(outcome == Outcome.RUNNING, jnp.int32(_Stage.STEP), jnp.int32(_Stage.NOTHING))
+    next_stage = jnp.where(outcome == Outcome.CONVERGED, jnp.int32(_Stage.POLISH), going)
+    return _Lane(point, radius, jnp.where(open_still, next_stage, jnp.int32(_Stage.NOTHING)), outcome, steps)
+
+
+def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, molecule: _Molecule):
     """Whether a step of one molecule is taken, and the next radius."""
     change = trial.energy - point.energy
     gain = jnp.maximum(proposal.gain, jnp.finfo(change.dtype).tiny)
     # of a minimum what the energy falls beside what it should; of a saddle point how well the model knew the change
-    ratio = jnp.where(n_up == 0, -change / gain, 1.0 - jnp.abs(change - proposal.predicted) / gain)
+    ratio = jnp.where(molecule.n_up == 0, -change / gain, 1.0 - jnp.abs(change - proposal.predicted) / gain)
     drowned = proposal.gain < _WORTH_COMPARING * jnp.maximum(1.0, 1e-3 * jnp.abs(point.energy))
     calmer = jnp.linalg.norm(_slopes(trial)) <= jnp.linalg.norm(_slopes(point))
     good = jnp.where(drowned, calmer, ratio > 0.75)
     accepted = trial.finite & jnp.where(drowned, calmer, ratio > 1e-4)
-    wider = jnp.where(proposal.length > 0.9 * radius, jnp.minimum(2.0 * radius, _LARGEST_RADIUS * size), radius)
+    wider = jnp.where(proposal.length > 0.9 * radius, jnp.minimum(2.0 * radius, _LARGEST_RADIUS * molecule.size), radius)
     poor = ~trial.finite | ~jnp.where(drowned, calmer, ratio > 0.25)
     return accepted, jnp.where(poor, 0.25 * jnp.minimum(proposal.length, radius), jnp.where(good, wider, radius))
-
-
-def _chosen(mask, new: _Point, old: _Point) -> _Point:
-    """The new point of some molecules (M,), the old one of the others."""
-    return jax.tree.map(lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b), new, old)
 
 
 def _negative(point: _Point):
@@ -274,44 +329,12 @@ def _negative(point: _Point):
     return (point.free & (point.curvatures < -_flatness(point))).sum()
 
 
-def _outcome(point: _Point, radius, steps, start, present, n_up, limits: Limits):
+def _outcome(point: _Point, radius, steps, molecule: _Molecule, limits: Limits):
     """Whether one molecule has ended, and how."""
-    way = jnp.sqrt(((point.coordinates - start) ** 2).reshape(3, -1).sum(axis=0)).max()
-    converged = (jnp.abs(point.gradient).max() <= limits.largest_gradient) & (_negative(point) == n_up)
+    way = jnp.sqrt(((point.coordinates - molecule.start) ** 2).reshape(3, -1).sum(axis=0)).max()
+    converged = (jnp.abs(point.gradient).max() <= limits.largest_gradient) & (_negative(point) == molecule.n_up)
     small = radius < _SMALLEST_RADIUS
     reasons = [~point.finite, converged, way > limits.farthest, small, steps >= limits.n_steps]
     names = [Outcome.NOT_FINITE, Outcome.CONVERGED, Outcome.FELL_APART, Outcome.STUCK, Outcome.STEP_LIMIT]
     codes = [jnp.int32(int(name)) for name in names]
     return jnp.select(reasons, codes, jnp.int32(int(Outcome.RUNNING)))
-
-
-def _polished(batch: Batch, parameters, lanes: Sequence[_Lane]) -> list[Relaxed]:
-    """The molecules after one more step of Newton's where they have converged, unless the gradient is larger there.
-
-    The limit bounds the gradient; where modes are soft, the geometry needs what is beyond.
-    """
-    places = []
-    for lane in lanes:
-        point = lane.point
-        steep = point.free & (jnp.abs(point.curvatures) > jax.vmap(_flatness)(point)[:, None])
-        slopes = jax.vmap(_slopes)(point)
-        components = jnp.where(steep, -slopes / jnp.where(steep, point.curvatures, 1.0), 0.0)
-        step = (point.modes @ components[:, :, None])[:, :, 0]
-        done = lane.outcome == Outcome.CONVERGED
-        places.append(jnp.where(done[:, None], point.coordinates + step, point.coordinates))
-    results = []
-    for lane, trial in zip(lanes, _evaluated(batch, parameters, places), strict=True):
-        calmer = jnp.abs(trial.gradient).max(axis=1) <= jnp.abs(lane.point.gradient).max(axis=1)
-        point = _chosen(trial.finite & calmer, trial, lane.point)
-        count = jax.vmap(_negative)(point)
-        results.append(
-            Relaxed(
-                point.coordinates, point.energy, point.gradient, point.hessian, lane.outcome, lane.steps, count
-            )
-        )
-    return results
-
-
-def largest_component(bucket: Bucket, vectors):
-    """Largest absolute component of each molecule's vector, (M,)."""
-    return jnp.abs(jnp.where(bucket.component_present, vectors, 0.0)).max(axis=1)
