@@ -19,6 +19,7 @@ from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.runtime import keep_compiled
 from q2mm_accel.solvers.lane import Status
 from q2mm_accel.spectra import frequencies
+from q2mm_accel.stationary import relax_systems
 
 __all__ = [
     "Background",
@@ -44,4 +45,5 @@ __all__ = [
     "perceive",
     "register_form",
     "register_kind",
+    "relax_systems",
 ]

@@ -24,6 +24,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
+from q2mm_accel.kernel.relaxation import relax
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -61,6 +62,7 @@ _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
 _prediction_slopes = jax.jit(kernel.prediction_slopes)
 _mechanics = jax.jit(whole_mechanics)
+relaxed = jax.jit(relax)
 
 
 def _computed_once(problem: Problem, batch: Batch, parameters: np.ndarray):

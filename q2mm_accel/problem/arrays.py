@@ -150,6 +150,8 @@ class Bucket:
     """None when every term has a free parameter."""
     columns: Columns | None
     """None when no reference needs elements of matrices."""
+    coordinates: Array | None
+    """(M, D) of the QM geometries [Å]; None when no molecule leaves them."""
     outputs: tuple[str, ...] = _static()
     """What the references need, in the order of `OUTPUTS`."""
 
@@ -173,6 +175,12 @@ class Bucket:
         """The columns of a bucket whose matrices are read."""
         assert self.columns is not None, "a bucket whose matrices are not read has no columns"
         return self.columns
+
+    @property
+    def start(self) -> Array:
+        """The QM geometries of a bucket whose molecules move."""
+        assert self.coordinates is not None, "a bucket whose molecules stand still has no coordinates"
+        return self.coordinates
 
 
 @jax.tree_util.register_dataclass
