@@ -52,7 +52,7 @@ def perceive(
     torsions: bool = True,
     impropers: bool = True,
     vdw: bool = False,
-    urey_bradley: bool = False,
+    urey_bradley: bool | str = False,
     *,
     stretch_stretch: bool = False,
     stretch_bend: bool = False,
@@ -82,8 +82,10 @@ def perceive(
             neighbours. Without it nothing but torsions keeps such an atom in its plane.
         vdw: whether to add van der Waals terms, all pairs but 1-2 and 1-3, with the radii and well depths of UFF; 1-4 pairs
             with the form's factor (1/2 in "amber", 1 in "harmonic" and "mm3").
-        urey_bradley: whether to add a distance term between the outer atoms of every angle, typed by the angle's class;
-            none where these atoms are bonded (three-membered rings).
+        urey_bradley: whether to add distance terms between the outer atoms of angles, typed by the angle's class, around
+            atoms whose angles depend on each other: planar with three neighbours, or with four and more. Elsewhere bonds
+            and angles say all that there is to say, and such terms make water and ammonia worse. "all": around every atom.
+            None where the outer atoms are bonded (three-membered rings), or in line with the middle one.
         stretch_stretch: whether to couple every two bonds of an atom.
         stretch_bend: whether to couple every angle with each of its bonds, with a constant for each ("bond_bend").
         bend_bend: whether to couple every two angles that share a bond and their centre.
@@ -113,7 +115,8 @@ def perceive(
     Soc. 1992, 114, 10024.
     """
     molecules = _checked(molecules, by, periodicities)
-    chosen = {"torsions": torsions, "impropers": impropers, "vdw": vdw, "urey_bradley": urey_bradley}
+    everywhere = isinstance(urey_bradley, str) and urey_bradley == "all"
+    chosen = {"torsions": torsions, "impropers": impropers, "vdw": vdw, "urey_bradley": everywhere or urey_bradley}
     chosen |= {"stretch_stretch": stretch_stretch, "stretch_bend": stretch_bend, "bend_bend": bend_bend}
     chosen |= {"stiff_torsions": stiff_torsions}
     wanted = {name for name, value in chosen.items() if truth(value, name, ParameterError)}
@@ -128,7 +131,7 @@ def perceive(
     frames = [_frame(molecule, given, near, names, by, bond_tolerance) for molecule, given, near, names in each]
     if angle_gap is not None:
         group_angles(frames, _positive(angle_gap, "angle_gap"))
-    found = [_terms(frame, wanted, periodicities, one_four) for frame in frames]
+    found = [_terms(frame, wanted, periodicities, one_four, everywhere) for frame in frames]
     if not vdw:
         _warn_of_fragments(frames)
     return _systems_and_forcefield(molecules, form, found)
@@ -203,7 +206,9 @@ def _frame(
     return Frame(molecule, bonds, list(names), angles, [""] * len(angles))
 
 
-def _terms(frame: Frame, wanted: set[str], periodicities: Sequence[int], one_four: float) -> dict[str, Terms]:
+def _terms(
+    frame: Frame, wanted: set[str], periodicities: Sequence[int], one_four: float, everywhere: bool
+) -> dict[str, Terms]:
     """The terms of each kind; kinds that are not wanted are missing."""
     terms = {"bond": bond_terms(frame), "angle": angle_terms(frame)}
     if wanted & {"torsions", "stiff_torsions"}:
@@ -218,7 +223,7 @@ def _terms(frame: Frame, wanted: set[str], periodicities: Sequence[int], one_fou
     if "vdw" in wanted:
         terms["vdw"] = vdw_terms(frame, one_four)
     if "urey_bradley" in wanted:
-        terms["urey_bradley"] = outer_terms(frame)
+        terms["urey_bradley"] = outer_terms(frame, everywhere)
     if "impropers" in wanted:
         terms["improper"] = improper_terms(frame)
     couplings = {"stretch_stretch": "stretch_stretch", "bond_bend": "stretch_bend", "bend_bend": "bend_bend"}

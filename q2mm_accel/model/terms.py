@@ -91,9 +91,13 @@ def _group_names(values: np.ndarray, gap: float) -> dict[float, str]:
     names = dict.fromkeys(values[straight].tolist(), LINEAR)
     bent = np.sort(values[~straight])
     parts = np.split(bent, np.flatnonzero(np.diff(bent) > gap) + 1) if len(bent) else []
-    for part in parts:
-        alone = len(parts) == 1 and not straight.any()
-        names |= dict.fromkeys(part.tolist(), "" if alone else f"~{np.mean(part):.0f}")
+    if len(parts) == 1 and not names:
+        return dict.fromkeys(bent.tolist(), "")
+    labels = [f"~{np.mean(part):.0f}" for part in parts]
+    if len(set(labels)) < len(labels):
+        labels = [f"~{np.mean(part)!r}" for part in parts]
+    for part, label in zip(parts, labels, strict=True):
+        names |= dict.fromkeys(part.tolist(), label)
     return names
 
 
@@ -132,12 +136,22 @@ def improper_terms(frame: Frame) -> Terms:
     return Terms(rows, [(f"improper {'-'.join(word)} n=2", 2, 180.0) for word in words])
 
 
-def outer_terms(frame: Frame) -> Terms:
-    """Urey-Bradley terms. Two angles of a four-membered ring span the same pair: it counts once per class."""
+def outer_terms(frame: Frame, everywhere: bool) -> Terms:
+    """Urey-Bradley terms over bent angles. Two angles of a four-membered ring span the same pair: it counts once per class.
+
+    Args:
+        frame: of the molecule.
+        everywhere: whether over all of them, or only around atoms whose angles depend on each other.
+    """
     bonded = set(map(tuple, frame.bonds.tolist()))
+    around = np.ones(frame.molecule.n_atoms, dtype=bool)
+    if not everywhere:
+        around = topology.crowded_atoms(frame.molecule, frame.bonds)
     keys = grouped("urey_bradley", frame)
     found = dict.fromkeys(
-        ((i, k), key) for (i, _, k), key in zip(frame.angles.tolist(), keys, strict=True) if (i, k) not in bonded
+        ((i, k), key)
+        for (i, j, k), key, group in zip(frame.angles.tolist(), keys, frame.groups, strict=True)
+        if (i, k) not in bonded and around[j] and group != LINEAR
     )
     pairs = np.array([pair for pair, _ in found], dtype=np.int64).reshape(-1, 2)
     return Terms(pairs, [key for _, key in found], topology.distances(frame.molecule.coordinates, pairs))

@@ -13,6 +13,7 @@ from q2mm_accel.errors import EstimateWarning, HessianError, ParameterError, Top
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import START_ANGLE, START_BOND, perceive
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.seminario import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.system import System
 from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_KCALMOL
@@ -191,9 +192,9 @@ def test_a_minimum_is_not_accepted_as_a_transition_state():
 
 def test_a_force_constant_that_cannot_be_estimated_keeps_its_value_and_its_terms_are_named():
     with pytest.warns(EstimateWarning, match=r"bond N-O k is estimated as 4481\.\d+, outside -3600 to 3600.*N0-O1 of NO"):
-        assert estimated([diatomic(4.0, check=False)]).bond_force_constants.tolist() == [START_BOND]
+        assert estimated([diatomic(4.0, waived=CHECKS)]).bond_force_constants.tolist() == [START_BOND]
     with pytest.warns(EstimateWarning, match=r"angle H-O-H k is estimated as \d+\.\d+, outside -720 to 720.*H0-O1-H2"):
-        found = estimated([bent(1.0, 1.0, 100.0, angle=9.0, check=False)])
+        found = estimated([bent(1.0, 1.0, 100.0, angle=9.0, waived=CHECKS)])
     assert found.angle_force_constants.tolist() == [START_ANGLE]
     assert not np.any(found.bond_force_constants == START_BOND)  # the estimate of everything else goes on
 
