@@ -106,6 +106,8 @@ def poisoned(problem: Problem, fill) -> Problem:
         masses = filled(bucket.inverse_root_masses, bucket.component_present)
         pairs = {kind: of_pairs(each) for kind, each in bucket.pairs.items()}
         changed = {"geometry": of_geometry(bucket.geometry), "pairs": pairs, "columns": of_columns(bucket.columns)}
+        if bucket.coordinates is not None:
+            changed["coordinates"] = filled(bucket.coordinates, bucket.component_present)
         return replace(bucket, inverse_root_masses=masses, **changed)
 
     def of_rows(rows):

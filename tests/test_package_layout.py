@@ -22,7 +22,7 @@ LAYERS = (
     ("inputs",),
     ("solvers",),
     ("objective",),
-    ("spectra",),
+    ("spectra", "stationary"),
     ("__init__",),
     ("report", "datasets", "cli", "benchmark"),
 )

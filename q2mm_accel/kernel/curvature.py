@@ -17,7 +17,7 @@ from q2mm_accel.kernel.jacobian import few_slopes, outputs_of, prior_rows, tile_
 from q2mm_accel.kernel.loss import deviations, expand
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import by_elements, changes, energy_slopes
-from q2mm_accel.kernel.tiles import hessian_tiles, projected_tiles, tiling
+from q2mm_accel.kernel.tiles import matrix_tiles, tiling
 from q2mm_accel.problem.arrays import MATRICES, Batch, Expansion, Problem, References
 
 
@@ -84,14 +84,11 @@ def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: Refer
 def _with_matrices(batch: Batch, found, number: int, output: str, start: int, factors, result):
     """With JᵀJ of what is read of symmetric matrices added."""
     bucket = batch.buckets[number]
-    elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
+    elements, layout = bucket.own_columns.elements, tiling(bucket.matrix_size(output))
     molecules, count = elements.shape
-    if output == "hessian":
-        tiles = hessian_tiles(batch, found, number, layout)
-    else:
-        tiles = projected_tiles(batch, found, number, layout, bucket.basis(output))
+    tiles = matrix_tiles(batch, found, number, output, layout)
     shape = (layout.n_tiles, molecules, layout.width**2)
-    places = tile_places(batch, bucket, start, layout)
+    places = tile_places(batch, bucket, output, start)
     weights = jnp.zeros(shape, factors.dtype).reshape(-1).at[places].add(factors**2, mode="drop").reshape(shape)
 
     def step(tile, total):

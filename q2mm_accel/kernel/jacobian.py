@@ -18,10 +18,9 @@ from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes, gradient_slopes
 from q2mm_accel.kernel.tiles import (
     Tiling,
-    hessian_tiles,
     hessian_tiles_of_pairs,
     local_changes,
-    projected_tiles,
+    matrix_tiles,
     tiling,
 )
 from q2mm_accel.problem.arrays import MATRICES, Array, Batch, Bucket, Expansion, Problem, output_size
@@ -127,7 +126,7 @@ def few_slopes(batch: Batch, found: Changes, vectors, expansion: Expansion, n_el
             slopes = slopes_of["gradient" if output == "mode_gradient" else output][number]
             slopes = by_elements(expansion, slopes, n_elements)
             if output == "mode_gradient":
-                basis = batch.buckets[number].basis(output)
+                basis = jnp.asarray(batch.buckets[number].basis(output))
                 slopes = jnp.einsum("nmd,mdk->nmk", slopes.astype(basis.dtype), basis)
             results.append((start, slopes.reshape(n_elements, -1)))
     return results
@@ -165,16 +164,17 @@ def _readers(problem: Problem):
     return jnp.full(n_reads, _NOWHERE, jnp.int32).at[source].set(numbers, mode="drop")
 
 
-def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def tile_places(batch: Batch, bucket: Bucket, output: str, start: int):
     """Of each read the place among all elements of a matrix output's tiles, (P,); beyond them where it reads another.
 
     Args:
         batch: the batch.
         bucket: whose output it is.
+        output: its name.
         start: position of its first element.
-        layout: its tiles.
     """
-    molecules, size = bucket.component_present.shape
+    molecules, size = len(bucket.component_present), bucket.matrix_size(output)
+    layout = tiling(size)
     own = batch.read - start
     there = (own >= 0) & (own < molecules * size**2)
     molecule, element = jnp.divmod(jnp.where(there, own, 0), size**2)
@@ -183,11 +183,11 @@ def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     return jnp.where(there, (tile * molecules + molecule) * layout.width**2 + place, total)
 
 
-def _tile_readers(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def _tile_readers(batch: Batch, bucket: Bucket, output: str, start: int):
     """For each element of the tiles the first read of it, (tiles, M, area); P where there is none."""
-    molecules, n_reads = len(bucket.component_present), len(batch.read)
+    molecules, n_reads, layout = len(bucket.component_present), len(batch.read), tiling(bucket.matrix_size(output))
     shape = (layout.n_tiles, molecules, layout.width**2)
-    places = tile_places(batch, bucket, start, layout)
+    places = tile_places(batch, bucket, output, start)
     # padded reads stand behind the real ones
     numbers = jnp.arange(n_reads, dtype=jnp.int32)
     return jnp.full(shape, n_reads, jnp.int32).reshape(-1).at[places].min(numbers, mode="drop").reshape(shape)
@@ -199,9 +199,8 @@ def _first_readers(batch: Batch):
     for number, output, start in outputs_of(batch):
         if output in MATRICES:
             bucket = batch.buckets[number]
-            layout = tiling(bucket.component_present.shape[1])
-            places = tile_places(batch, bucket, start, layout)
-            readers = _tile_readers(batch, bucket, start, layout).reshape(-1)
+            places = tile_places(batch, bucket, output, start)
+            readers = _tile_readers(batch, bucket, output, start).reshape(-1)
             result = jnp.where(places < len(readers), readers[jnp.minimum(places, len(readers) - 1)], result)
     return result
 
@@ -212,12 +211,10 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
         if output not in MATRICES:
             continue
         bucket = batch.buckets[number]
-        elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
-        readers = _tile_readers(batch, bucket, start, layout)
-        if output != "hessian":
-            parts = [(elements, projected_tiles(batch, found, number, layout, bucket.basis(output)))]
-        elif not batch.distinct:
-            parts = [(elements, hessian_tiles(batch, found, number, layout))]
+        elements, layout = bucket.own_columns.elements, tiling(bucket.matrix_size(output))
+        readers = _tile_readers(batch, bucket, output, start)
+        if output != "hessian" or not batch.distinct:
+            parts = [(elements, matrix_tiles(batch, found, number, output, layout))]
         else:
             slopes = _with_terms(batch, found, number, start, slopes, places)
             parts = [

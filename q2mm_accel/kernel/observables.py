@@ -97,7 +97,7 @@ def _output(bucket: Bucket, output: str, energy, gradient, matrix, values) -> Ar
     plain = {"energy": energy, "gradient": gradient, "eigenvalues": values, "hessian": matrix}
     if output in plain:
         return plain[output]
-    basis = bucket.basis(output)
+    basis = jnp.asarray(bucket.basis(output))
     if output == "mode_gradient":
         return (gradient.astype(basis.dtype)[:, None] @ basis)[:, 0]
     return jnp.swapaxes(basis, 1, 2) @ matrix.astype(basis.dtype) @ basis

@@ -39,8 +39,8 @@ START_STIFF_TORSION = 5.0
 perpendicular, shared by its four torsions, is about 8; aromatic bonds have less."""
 _STARTS = {"bond": START_BOND, "angle": START_ANGLE, "urey_bradley": START_UREY_BRADLEY}
 
-_MARGINS = {"bond": 0.1, "angle": 15.0, "urey_bradley": 0.1}
-"""How far default bounds reach at least beyond what a type's terms show [Å or degrees]."""
+_LEAST_MARGINS = (0.1, 15.0)
+"""How far bounds of a kind are made to reach beyond what a type's terms show [Å, degrees]."""
 
 
 def perceive(
@@ -59,6 +59,7 @@ def perceive(
     bend_bend: bool = False,
     stiff_torsions: bool = False,
     angle_gap: float | None = 12.0,
+    margins: tuple[float, float] | None = (0.1, 15.0),
     bonds: Sequence[ArrayLike | None] | None = None,
     exclude: Sequence[ArrayLike | None] | None = None,
     types: Sequence[Sequence[str] | None] | None = None,
@@ -67,7 +68,7 @@ def perceive(
 
     Terms of one class share a type over all molecules. Equilibrium values are means over the terms of a type; the force
     constants are only a start (`estimate_force_constants` improves those of bonds and angles), 0 for torsions and couplings.
-    Default bounds of equilibria are those of their kind, made wider where a molecule shows more.
+    Default bounds of equilibria reach a margin beyond what the terms of a type show.
 
     Args:
         molecules: at least one.
@@ -95,6 +96,8 @@ def perceive(
         angle_gap: angles of one class of atoms get several types where their sorted values leave a gap above this
             [degrees], as at 90 and 180 degrees around a metal. Those above 175 degrees get an equilibrium of exactly 180,
             which no fit moves. None: one type for each class, whatever the values.
+        margins: how far bounds of equilibria reach beyond the smallest and largest value of a type's terms, [Å] and
+            [degrees]; None for the bounds of the kind, made wider where a molecule shows more.
         bonds: for each molecule its bonds, shape (n_bonds, 2), or None to have them perceived.
         exclude: for each molecule pairs of atoms, shape (n, 2), that are no bonds although they are near, or None.
         types: for each molecule one name per atom, by which its terms are typed, or None for names as `by` says.
@@ -134,7 +137,7 @@ def perceive(
     found = [_terms(frame, wanted, periodicities, one_four, everywhere) for frame in frames]
     if not vdw:
         _warn_of_fragments(frames)
-    return _systems_and_forcefield(molecules, form, found)
+    return _systems_and_forcefield(molecules, form, found, _checked_margins(margins))
 
 
 def type_means(types: Sequence[np.ndarray], values: Sequence[np.ndarray], default: np.ndarray) -> np.ndarray:
@@ -160,6 +163,12 @@ def _checked(molecules: Iterable[Molecule], by: str, periodicities: Sequence[int
     return listed
 
 
+def _checked_margins(margins: tuple[float, float] | None) -> tuple[float, ...] | None:
+    if margins is None:
+        return None
+    return tuple(_positive(each, "margins") for each in real_array(margins, "margins", ParameterError, shape=(2,)))
+
+
 def _positive(value: float, what: str) -> float:
     number = float(real_array(value, what, ParameterError, shape=()))
     if number <= 0.0:
@@ -171,8 +180,9 @@ def _for_each(given: Sequence | None, what: str, molecules: Sequence[Molecule]) 
     """What is given for each molecule, or None for each."""
     if given is None:
         return [None] * len(molecules)
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or len(given) != len(molecules):
-        count = f"{len(given)} entries" if isinstance(given, Sequence) else f"{given!r:.60}"
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence) or len(given) != len(molecules):
+        listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+        count = f"{len(given)} entries" if listed else f"{given!r:.60}"
         raise TopologyError(
             f"{what} is {count} for {len(molecules)} molecules; give a list with one entry for each, None where there is "
             "nothing to say."
@@ -247,7 +257,7 @@ def _warn_of_fragments(frames: Sequence[Frame]) -> None:
 
 
 def _systems_and_forcefield(
-    molecules: Sequence[Molecule], form: str, found: Sequence[dict[str, Terms]]
+    molecules: Sequence[Molecule], form: str, found: Sequence[dict[str, Terms]], margins: tuple[float, ...] | None
 ) -> tuple[list[System], ForceField]:
     """Number the classes of all terms, and give each the parameters that they start from."""
     systems: list[dict] = [{} for _ in molecules]
@@ -264,7 +274,7 @@ def _systems_and_forcefield(
                 arguments[f"{kind}_factors"] = terms.factors
         values = [terms.values for terms in own]
         parameters |= _parameters(kind, keys, numbers, values)
-        limits |= _limits(kind, keys, numbers, values)
+        limits |= _limits(kind, keys, numbers, values, margins)
         labels += [f"{label} {parameter.label}" for label, *_ in keys for parameter in KINDS[kind].parameters]
     return (
         [System(molecule, **arguments) for molecule, arguments in zip(molecules, systems, strict=True)],
@@ -296,17 +306,25 @@ def _parameters(kind: str, keys: list[tuple], types: list[np.ndarray], values: l
     return {declared.fields[0]: np.zeros(n_types)}
 
 
-def _limits(kind: str, keys: list[tuple], types: list[np.ndarray], values: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Bounds of equilibria: of pinned ones their value; of others the kind's, wider where the molecules show more."""
+def _limits(
+    kind: str,
+    keys: list[tuple],
+    types: list[np.ndarray],
+    values: list[np.ndarray],
+    margins: tuple[float, ...] | None,
+) -> dict[str, np.ndarray]:
+    """Bounds of equilibria: of pinned ones their value, of others what the molecules show, and a margin."""
     if kind == "harmonic_dihedral":
         return {"harmonic_dihedral_values": np.array([[key[1]] * 2 for key in keys]).reshape(-1, 2)}
-    if kind not in _MARGINS:
+    if kind not in _STARTS:
         return {}
     field = KINDS[kind].fields[1]
-    limits = np.tile(parameter_fields()[field].bounds, (len(keys), 1))
+    margin = (margins or _LEAST_MARGINS)[kind == "angle"]
+    nothing = parameter_fields()[field].bounds if margins is None else (np.inf, -np.inf)
+    limits = np.tile(np.array(nothing), (len(keys), 1))
     all_types, all_values = np.concatenate(types), np.concatenate(values)
-    np.minimum.at(limits[:, 0], all_types, all_values - _MARGINS[kind])
-    np.maximum.at(limits[:, 1], all_types, all_values + _MARGINS[kind])
+    np.minimum.at(limits[:, 0], all_types, all_values - margin)
+    np.maximum.at(limits[:, 1], all_types, all_values + margin)
     if kind == "angle":
         limits = np.clip(limits, 0.0, 180.0)
         limits[[key[1] for key in keys]] = 180.0

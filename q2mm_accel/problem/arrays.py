@@ -150,6 +150,8 @@ class Bucket:
     """None when every term has a free parameter."""
     columns: Columns | None
     """None when no reference needs elements of matrices."""
+    coordinates: Array | None
+    """(M, D) of the QM geometries [Å]; None when no molecule leaves them."""
     outputs: tuple[str, ...] = _static()
     """What the references need, in the order of `OUTPUTS`."""
 
@@ -159,17 +161,26 @@ class Bucket:
         assert self.geometry is not None, "a bucket without pairs has no distances"
         return self.geometry
 
-    def basis(self, output: str) -> Array:
-        """The columns B of an output Bᵀ H B or Bᵀ g, (M, D, D)."""
-        found = self.eigenvectors if output == "eigenmatrix" else self.modes
-        assert found is not None, f"a bucket whose {output} is read has its basis"
-        return found
+    def basis(self, output: str) -> Array | None:
+        """The constant W (M, D, K) of an output that is Wᵀ H W or Wᵀ g; None of all others."""
+        return {"eigenmatrix": self.eigenvectors, "mode_matrix": self.modes, "mode_gradient": self.modes}.get(output)
+
+    def matrix_size(self, output: str) -> int:
+        """Number of rows of an output that is a symmetric matrix: K, or D of the Hessian."""
+        basis = self.basis(output)
+        return self.component_present.shape[1] if basis is None else basis.shape[2]
 
     @property
     def own_columns(self) -> Columns:
         """The columns of a bucket whose matrices are read."""
         assert self.columns is not None, "a bucket whose matrices are not read has no columns"
         return self.columns
+
+    @property
+    def start(self) -> Array:
+        """The QM geometries of a bucket whose molecules move."""
+        assert self.coordinates is not None, "a bucket whose molecules stand still has no coordinates"
+        return self.coordinates
 
 
 @jax.tree_util.register_dataclass

@@ -16,7 +16,7 @@ from q2mm_accel.problem.internal import angle_pieces, dihedral_pieces, distance_
 from q2mm_accel.problem.layout import Slot, Stack
 from q2mm_accel.units import DEGREE
 
-_BENT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+BENT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
 """Points of a dihedral with right angles."""
 PARALLEL = 1e-3
 """Sine of an angle below which it counts as 0 degrees, or a torsion's inner angle as straight."""
@@ -31,6 +31,7 @@ def build_stack(
     reads: Sequence[Sequence[int]] | Sequence[np.ndarray],
     distinct: bool,
     followed: Followed,
+    moving: bool = False,
 ) -> Batch:
     """The arrays of all batches of a stack, with a leading axis.
 
@@ -43,6 +44,7 @@ def build_stack(
         reads: of each batch the positions that references read.
         distinct: whether no element of a matrix is read twice.
         followed: the elements of the vector that parameters follow.
+        moving: whether molecules leave their QM geometries, so that the coordinates are needed.
 
     Returns:
         The batches, of NumPy arrays.
@@ -75,7 +77,7 @@ def build_stack(
             kinds = [of_pairs for of_pairs, _ in contents]
             uses, columns = batch_columns(terms, of_batch, forcefield, places, stack.shapes, kinds, followed)
         buckets = tuple(
-            _build_bucket([systems[member] for member in bucket], shape, needed, content, own)
+            _build_bucket([systems[member] for member in bucket], shape, needed, content, own, moving)
             for bucket, shape, needed, content, own in zip(batch, stack.shapes, outputs, contents, columns, strict=True)
         )
         places_read = _extended(np.array(read, dtype=np.int64), n_reads)
@@ -117,7 +119,7 @@ def coordinate_pieces(coordinate: Coordinate, kind: Kind, systems: Sequence[Syst
 def _safe_dihedral_pieces(points: np.ndarray) -> tuple[np.ndarray, ...]:
     """`dihedral_pieces`, all 0 where an inner angle is straight: forms that allow it damp the term to nothing there."""
     straight = inner_sines(points) < PARALLEL
-    value, first, second = dihedral_pieces(np.where(straight[:, None, None], _BENT[None], points))
+    value, first, second = dihedral_pieces(np.where(straight[:, None, None], BENT[None], points))
     value[straight], first[straight], second[straight] = 0.0, 0.0, 0.0
     return value, first, second
 
@@ -203,6 +205,7 @@ def _build_bucket(
     outputs: tuple[str, ...],
     contents: tuple[Mapping[str, bool], bool],
     columns: Columns | None,
+    moving: bool,
 ) -> Bucket:
     """The padded arrays of the systems of one bucket.
 
@@ -212,6 +215,7 @@ def _build_bucket(
         outputs: what the references need, in the order of `OUTPUTS`.
         contents: the kinds of pairs and whether they have factors; whether there is a background.
         columns: elements of the vector that change the molecules.
+        moving: whether the coordinates are needed.
 
     Returns:
         The bucket, of NumPy arrays.
@@ -220,6 +224,7 @@ def _build_bucket(
     kinds, with_background = contents
     masses = [np.tile(1.0 / np.sqrt(system.molecule.masses), (3, 1)) for system in systems]
     atoms = [np.ones((3, system.molecule.n_atoms), dtype=bool) for system in systems]
+    places = [system.molecule.coordinates.T for system in systems]
     by_axis = (n_molecules, 3, n_atoms)
     return Bucket(
         geometry=_build_geometry(systems, n_molecules, n_atoms) if kinds else None,
@@ -230,6 +235,7 @@ def _build_bucket(
         modes=_bases(_cartesian_modes, systems, shape) if {"mode_matrix", "mode_gradient"} & set(outputs) else None,
         fixed=_build_fixed(systems, n_molecules, n_atoms) if with_background else None,
         columns=columns,
+        coordinates=_padded(places, by_axis).reshape(n_molecules, -1) if moving else None,
         outputs=outputs,
     )
 

@@ -26,6 +26,7 @@ def build_problem(
     priors: PriorRows = NO_ROWS,
     loss: str = "linear",
     f_scale: float = 1.0,
+    moving: bool = False,
 ) -> Problem:
     """The arrays of a fitting problem that has been checked.
 
@@ -38,6 +39,7 @@ def build_problem(
         priors: further residuals.
         loss: name of the loss of references, one of `checks.LOSSES`.
         f_scale: where it begins to count them less.
+        moving: whether molecules leave their QM geometries.
 
     Returns:
         The problem, of NumPy arrays.
@@ -51,7 +53,7 @@ def build_problem(
     distinct, followed = reads_are_distinct(table), Followed(space.columns, space.coefficients)
     return Problem(
         stacks=tuple(
-            build_stack(stack, systems, space.forcefield, slots, needed, read, distinct, followed)
+            build_stack(stack, systems, space.forcefield, slots, needed, read, distinct, followed, moving)
             for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
         references=build_references(table, table.weight if weights is None else weights, source, systems),

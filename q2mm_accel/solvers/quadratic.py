@@ -68,4 +68,4 @@ def _refined(factor, free, turned, short, multipliers) -> Minimum:
     exact = np.linalg.lstsq(held.T @ held, short[active], rcond=None)[0]
     result = np.zeros(len(multipliers))
     result[active] = exact
-    return Minimum(free + solve_triangular(factor, held @ exact, lower=True, trans="T"), result)
+    return Minimum(free + solve_triangular(factor, held @ exact, lower=True, trans=1), result)

@@ -192,16 +192,25 @@ def test_three_membered_rings_keep_all_bonds_as_in(ring):
 
 
 def test_bounds_widen_to_what_a_molecule_shows():
-    systems, forcefield = perceive([DIHYDROGEN], urey_bradley="all")
+    systems, forcefield = perceive([DIHYDROGEN], urey_bradley="all", margins=None)
     assert forcefield.angle_values[0] == pytest.approx(27.1, abs=0.1)
     lower, upper = forcefield.limits["angle_values"][0]
     assert lower == pytest.approx(27.1 - 15.0, abs=0.1) and upper == 180.0
     assert forcefield.limits["urey_bradley_lengths"][0].tolist() == pytest.approx([0.72, 4.0])
     FusedObjective(systems, forcefield, [Reference("energy", 1.0)])  # the start is inside
     long = Molecule(["Cs", "I"], [[0.0, 0.0, 0.0], [0.0, 0.0, 3.32]])
-    assert perceive([long])[1].bounds.ub[1] == pytest.approx(3.42)
-    _, usual = perceive([load_molecule("water")])
+    assert perceive([long], margins=None)[1].bounds.ub[1] == pytest.approx(3.42)
+    _, usual = perceive([load_molecule("water")], margins=None)
     assert usual.limits["bond_lengths"].tolist() == [[0.5, 3.0]] and usual.bounds.lb[0] == 0.0
+
+
+def test_bounds_of_equilibria_reach_a_margin_beyond_what_terms_show():
+    systems, forcefield = perceive([DIHYDROGEN], margins=(0.05, 10.0))
+    lengths = topology.distances(DIHYDROGEN.coordinates, systems[0].bond_atoms)
+    expected = [[lengths.min() - 0.05, lengths.max() + 0.05]]
+    np.testing.assert_allclose(forcefield.limits["bond_lengths"], expected, rtol=CLOSED_FORM)
+    width = np.diff(forcefield.limits["angle_values"])
+    np.testing.assert_allclose(width, [[20.0]], rtol=CLOSED_FORM)
 
 
 def test_bonds_can_be_given_or_excluded_molecule_by_molecule():
