@@ -12,8 +12,9 @@ from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData
 from scipy.optimize import minimize
 
-from q2mm_accel import FusedObjective, match_frequencies
+from q2mm_accel import FusedObjective
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.interop.pairing import match_as_q2mm
 
 
 def q2mm_objective() -> ObjectiveFunction:
@@ -21,7 +22,7 @@ def q2mm_objective() -> ObjectiveFunction:
     data = load_molecule("ch3f")
     molecule = Q2MMMolecule(list(data.symbols), data.coordinates, hessian=data.hessian, name="CH3F")
     forcefield, engine, references = estimate_force_constants(molecule), JaxEngine(), ReferenceData()
-    values, modes = match_frequencies(data.frequencies(), engine.frequencies(molecule, forcefield))
+    values, modes = match_as_q2mm(data.frequencies(), engine.frequencies(molecule, forcefield))
     for value, mode in zip(values, modes, strict=True):
         references.add_frequency(float(value), data_idx=int(mode), weight=0.01)
     return ObjectiveFunction(forcefield, engine, [molecule], references)

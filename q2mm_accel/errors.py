@@ -119,6 +119,10 @@ class EstimateWarning(Q2MMAccelWarning):
     """A force constant could not be estimated, and keeps the value that it had."""
 
 
+class HessianWarning(Q2MMAccelWarning):
+    """A Hessian is not as exact as it could be."""
+
+
 class SaddleWarning(Q2MMAccelWarning):
     """A transition state has several imaginary frequencies."""
 

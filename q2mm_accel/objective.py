@@ -34,7 +34,7 @@ from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.bounds import box, start_and_bounds
 from q2mm_accel.parameters.priors import Prior, prior_rows
-from q2mm_accel.parameters.selection import selected
+from q2mm_accel.parameters.selection import movable, selected
 from q2mm_accel.parameters.space import ParameterSpace, parameter_space
 from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.problem.arrays import Batch, Problem
@@ -134,7 +134,7 @@ class FusedObjective:
                 scale times element of x; 1 by default, so that x is in the force field's units.
             active: the parameters that a fit may change: labels, shell patterns such as "bond *", fields such as
                 "bond_force_constants", or a boolean mask (n_parameters,). The others keep the force field's values, and
-                x has an element for each active parameter only. All by default.
+                x has an element for each active parameter only. All by default. Those that the force field pins stay.
             ties: parameters that follow from others (`Tie`); x has no element for them.
             priors: what is known of parameters beforehand (`Prior`).
             l2: q2mm's regularization: l2 times the squared distance from the force field's parameters, all of them, in
@@ -177,7 +177,8 @@ class FusedObjective:
         compared = ReferenceData(references).table.weighted()
         check_references(compared, chosen)
         check_terms(chosen, forcefield)
-        space = parameter_space(forcefield, active, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
+        moving = movable(active, forcefield)
+        space = parameter_space(forcefield, moving, as_tuple(ties, Tie, "ties", ParameterError), parameter_scale)
         start, limits = start_and_bounds(space, x0, bounds)
         inputs = FitInputs(
             systems=chosen,

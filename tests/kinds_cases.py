@@ -11,6 +11,7 @@ from bare import perceive_bare
 from q2mm_accel import ForceField, System, register_form
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.kinds import FORMS, KINDS
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.topology import neighbours
 
 CHARGES = {"C": 0.0, "O": -0.6, "H": 0.35}
@@ -40,7 +41,7 @@ def displaced(name: str, seed: int, size: float = 0.06):
     """A molecule with its QM Hessian, off its minimum, so that no two modes are degenerate and no term vanishes."""
     molecule = load_molecule(name)
     noise = np.random.default_rng(seed).normal(scale=size, size=molecule.coordinates.shape)
-    return replace(molecule, coordinates=molecule.coordinates + noise, check=False)
+    return replace(molecule, coordinates=molecule.coordinates + noise, waived=CHECKS)
 
 
 def everything(form: str, names=("formaldehyde", "methanol"), seed: int = 8) -> tuple[list[System], ForceField]:

@@ -19,6 +19,7 @@ from oracles.cases import references_of_all_kinds
 
 from q2mm_accel import FusedObjective, frequencies
 from q2mm_accel.datasets.problems import load_problem
+from q2mm_accel.model.plausibility import CHECKS
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -29,7 +30,7 @@ def build(name="small", **options):
     problem, rng, systems = load_problem(name), np.random.default_rng(0), []
     for system in problem.systems:
         coordinates = system.molecule.coordinates + 0.03 * rng.standard_normal((system.molecule.n_atoms, 3))
-        systems.append(replace(system, molecule=replace(system.molecule, coordinates=coordinates, check=False)))
+        systems.append(replace(system, molecule=replace(system.molecule, coordinates=coordinates, waived=CHECKS)))
     forcefield = problem.forcefield
     computed = frequencies(systems, forcefield)
     references = [

@@ -17,6 +17,7 @@ from q2mm_accel import objective as programs
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError
+from q2mm_accel.model.plausibility import CHECKS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning"),
@@ -40,7 +41,7 @@ def distorted(**options):
     references = ReferenceData()
     for number, molecule in enumerate(molecules):
         points = molecule.coordinates + 0.05 * rng.standard_normal(molecule.coordinates.shape)
-        systems[number] = replace(systems[number], molecule=replace(molecule, coordinates=points, check=False))
+        systems[number] = replace(systems[number], molecule=replace(molecule, coordinates=points, waived=CHECKS))
         modes = range(3 * molecule.n_atoms - 6, 3 * molecule.n_atoms)
         references.add_frequencies(molecule.frequencies()[-6:], modes, weight=0.001, system=number)
         references.add_hessian(molecule.hessian, system=number)

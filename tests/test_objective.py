@@ -16,6 +16,7 @@ from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError, PrecisionError, UnusedParameterWarning
 from q2mm_accel.kernel.loss import loss
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 
@@ -238,7 +239,7 @@ def test_second_derivatives_of_the_pure_loss_are_right(ch3f):
     # a displaced molecule: second derivatives of degenerate modes that a parameter splits do not exist
     molecule = ch3f.systems[0].molecule
     coordinates = molecule.coordinates + 0.05 * np.random.default_rng(2).standard_normal((5, 3))
-    system = replace(ch3f.systems[0], molecule=replace(molecule, coordinates=coordinates, check=False))
+    system = replace(ch3f.systems[0], molecule=replace(molecule, coordinates=coordinates, waived=CHECKS))
     start = ch3f.forcefield(ch3f.x0)
     references = ReferenceData()
     references.add_frequencies(molecule.frequencies()[9:], range(9, 15), weight=0.001)

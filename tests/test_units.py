@@ -11,6 +11,7 @@ from helpers import evaluate
 
 from q2mm_accel import ForceField, Molecule, System, frequencies, units
 from q2mm_accel.datasets import SMALL, load_molecule, published_frequencies
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.seminario import estimate_force_constants
 
 PUBLISHED = 1e-3
@@ -23,7 +24,7 @@ FORMS = ("harmonic", "mm3")
 
 def stretched(length, kind):
     """Two carbon atoms, joined by a bond or a Urey-Bradley term."""
-    molecule = Molecule("CC", [[0.0, 0.0, 0.0], [0.0, length, 0.0]], check=False)
+    molecule = Molecule("CC", [[0.0, 0.0, 0.0], [0.0, length, 0.0]], waived=CHECKS)
     return System(molecule, **{f"{kind}_atoms": [(0, 1)], f"{kind}_types": [0]})
 
 
@@ -31,20 +32,20 @@ def bent(degrees):
     """Two bonds that form this angle."""
     angle = math.radians(degrees)
     coordinates = [[1.1, 0.0, 0.0], [0.0, 0.0, 0.0], [1.2 * math.cos(angle), 1.2 * math.sin(angle), 0.0]]
-    return System(Molecule("HCH", coordinates, check=False), angle_atoms=[(0, 1, 2)], angle_types=[0])
+    return System(Molecule("HCH", coordinates, waived=CHECKS), angle_atoms=[(0, 1, 2)], angle_types=[0])
 
 
 def twisted(degrees):
     """Four atoms of this dihedral."""
     angle = math.radians(degrees)
     last = [math.cos(angle), math.sin(angle), 1.5]
-    molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], last], check=False)
+    molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], last], waived=CHECKS)
     return System(molecule, torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0])
 
 
 def apart(distance):
     """Two atoms of one van der Waals type."""
-    molecule = Molecule("CC", [[0.0, 0.0, 0.0], [0.0, 0.0, distance]], check=False)
+    molecule = Molecule("CC", [[0.0, 0.0, 0.0], [0.0, 0.0, distance]], waived=CHECKS)
     return System(molecule, vdw_pairs=[(0, 1)], vdw_types=[0, 0])
 
 

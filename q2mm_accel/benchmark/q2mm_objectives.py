@@ -6,7 +6,7 @@ import numpy as np
 
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide, rh_enamide_in_q2mm
 from q2mm_accel.datasets.small import load_molecule
-from q2mm_accel.model.matching import match_frequencies
+from q2mm_accel.interop.pairing import match_as_q2mm
 
 logging.getLogger("q2mm").setLevel(logging.ERROR)
 
@@ -17,7 +17,7 @@ def _objective(molecules, forcefield, spectra):
 
     engine, references = JaxEngine(), ReferenceData()
     for number, (molecule, spectrum) in enumerate(zip(molecules, spectra, strict=True)):
-        values, modes = match_frequencies(spectrum, np.array(engine.frequencies(molecule, forcefield)))
+        values, modes = match_as_q2mm(spectrum, np.array(engine.frequencies(molecule, forcefield)))
         for value, mode in zip(values, modes, strict=True):
             references.add_frequency(float(value), data_idx=int(mode), weight=0.001, molecule_idx=number)
     return ObjectiveFunction(forcefield, engine, molecules, references)

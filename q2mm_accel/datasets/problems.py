@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.datasets.small import SMALL, load_molecule
 from q2mm_accel.errors import DatasetError
+from q2mm_accel.interop.pairing import match_as_q2mm
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.matching import match_frequencies
@@ -74,9 +75,12 @@ def load_problem(name: str, form: str = "mm3") -> FitProblem:
 
 
 def frequency_references(systems: Sequence[System], forcefield: ForceField, align: str) -> ReferenceData:
-    """The molecules' QM frequencies above 50 cm⁻¹, each with its computed mode; `align` is that of `match_frequencies`."""
+    """The molecules' QM frequencies above 50 cm⁻¹, each with its computed mode: "lowest" as in q2mm, or "highest"."""
     references = ReferenceData()
     for number, (system, computed) in enumerate(zip(systems, frequencies(systems, forcefield), strict=True)):
-        values, modes = match_frequencies(system.molecule.frequencies(), computed, align=align)
+        if align == "lowest":
+            values, modes = match_as_q2mm(system.molecule.frequencies(), computed)
+        else:
+            values, modes = match_frequencies(system.molecule, computed, threshold=50.0)
         references.add_frequencies(values, modes, weight=FREQUENCY_WEIGHT, system=number)
     return references

@@ -12,6 +12,7 @@ from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.system import System
 
 _ATOM_FIELDS = {
@@ -92,7 +93,7 @@ def molecule_from_q2mm(molecule: Any, name: str, hessian_factor: float = 1.0, ch
         charge=molecule.charge,
         multiplicity=molecule.multiplicity,
         masses=[masses.get(symbol, np.nan) for symbol in molecule.symbols],
-        check=check,
+        waived=() if check else CHECKS,
     )
 
 

@@ -1,9 +1,11 @@
-"""Masses and covalent radii of the elements.
+"""Symbols, masses and covalent radii of the elements, and how stiff their bonds are.
 
 Masses: most abundant isotope [u], from NUBASE2020 / AME2020 (Wang et al., Chinese Phys. C 45, 030003, 2021), with the
 digits that q2mm uses. Covalent radii [Å]: Cordero et al., Dalton Trans. 2008, 2832-2838 (manganese, iron and cobalt: the
-low-spin values); elements beyond curium have none.
+low-spin values); elements beyond curium have none. Masses of other isotopes: AME2020.
 """
+
+import re
 
 # symbol, mass of the most abundant isotope [u], covalent radius [Å], in the order of the atomic numbers
 _TABLE = """
@@ -117,3 +119,62 @@ MASSES = {symbol: float(mass) for symbol, mass, _ in _ROWS}
 """Symbol -> mass of the most abundant isotope [u]."""
 COVALENT_RADII = {symbol: float(radius) for symbol, _, radius in _ROWS if radius != "-"}
 """Symbol -> single-bond covalent radius [Å]."""
+
+_SYMBOLS = tuple(MASSES)
+_ISOTOPES = {"D": ("H", 2), "T": ("H", 3)}
+ISOTOPE_MASSES = {
+    ("H", 2): 2.014101778,
+    ("H", 3): 3.016049281,
+    ("C", 13): 13.003354835,
+    ("N", 15): 15.000108899,
+    ("O", 17): 16.999131757,
+    ("O", 18): 17.999159613,
+    ("Cl", 37): 36.965902602,
+    ("Br", 81): 80.916289700,
+}
+"""Symbol and mass number -> mass [u], of isotopes that are often put in place of the most abundant one."""
+_PLACES = {"CA", "CD", "CE", "CO", "HE", "HG", "HO", "ND", "NE"}
+"""Elements, or names of atoms in proteins, when in capitals: Cα or calcium."""
+
+_SIZES = (0.0, 0.34, 0.58, 0.68, 0.80, 0.78)
+"""[Å] By row of the periodic table, hydrogen first, what an atom takes off a bond's length in Badger's rule."""
+_BADGER = 1.86 / 15.569141
+"""[hartree/bohr² Å³]"""
+
+
+def element_of(text: str) -> tuple[str, float] | None:
+    """The symbol and the mass [u] that programs mean by "Fe", "fe", "FE", "Fe3", "26", "D", "13C" or "H(Iso=2)".
+
+    None where that is not clear: "CA" is calcium or an α carbon, "X" a dummy atom.
+    """
+    isotope = re.fullmatch(r"([A-Za-z]{1,2})\(Iso=(\d+(?:\.\d+)?)\)|(\d+)([A-Za-z]{1,2})", text)
+    if isotope:
+        found = element_of(isotope[1] or isotope[4])
+        number = isotope[2] or isotope[3]
+        if found is None or "." in number:
+            return found if found is None else (found[0], float(number))
+        if int(number) == round(found[1]):
+            return found
+        mass = ISOTOPE_MASSES.get((found[0], int(number)))
+        return None if mass is None else (found[0], mass)
+    if text.isascii() and text.isdigit():
+        return (_SYMBOLS[int(text) - 1], MASSES[_SYMBOLS[int(text) - 1]]) if 0 < int(text) <= len(_SYMBOLS) else None
+    name = text.rstrip("0123456789") if text.isascii() else text
+    if name.upper() in _ISOTOPES:
+        symbol, number = _ISOTOPES[name.upper()]
+        return symbol, ISOTOPE_MASSES[symbol, number]
+    symbol = name.capitalize()
+    clear = symbol in MASSES and name in (symbol, symbol.lower(), symbol.upper()) and name not in _PLACES
+    return (symbol, MASSES[symbol]) if clear else None
+
+
+def bond_stiffness(first: str, second: str, length: float) -> float:
+    """Curvature of a bond's energy [hartree/bohr²] from its length [Å]: within a factor of 1.5 of the true one.
+
+    Badger's rule, 1.86 mdyn/Å / (r - d)³, with a d for each pair of rows of the periodic table; here the sum of two
+    values, from spectra of diatomic molecules (H2, HF, HCl, HBr, HI, CC, Cl2, Br2, I2, Au2).
+
+    Source: Badger, J. Chem. Phys. 1934, 2, 128; 1935, 3, 710; Huber and Herzberg, Constants of Diatomic Molecules, 1979.
+    """
+    rows = (sum(_SYMBOLS.index(symbol) + 1 > last for last in (2, 10, 18, 36, 54)) for symbol in (first, second))
+    return _BADGER / max(length - sum(_SIZES[row] for row in rows), 0.3) ** 3

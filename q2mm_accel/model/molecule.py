@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import MoleculeError
-from q2mm_accel.model.arguments import instance, integer, real_array, truth
-from q2mm_accel.model.elements import MASSES
-from q2mm_accel.model.plausibility import check_geometry, check_hessian
+from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
+from q2mm_accel.model.elements import element_of
+from q2mm_accel.model.hessians import square_hessian
+from q2mm_accel.model.plausibility import CHECKS, check_geometry, checked_hessian
 from q2mm_accel.model.saddle import TURNS, check_saddle, inverted, method_c
 from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
 from q2mm_accel.units import FREQUENCY_FACTOR
@@ -22,26 +23,32 @@ class Molecule:
     """Elements, coordinates and quantum-mechanical data of one molecule.
 
     Attributes:
-        symbols: element symbols, one per atom.
+        symbols: element symbols, one per atom. Other ways to write them are understood where they are clear: "FE", "H1",
+            atomic numbers, "D" and "H(Iso=2)", which also say the mass.
         coordinates: shape (n_atoms, 3) [Å].
         hessian: second derivatives of the QM energy, shape (3 n_atoms, 3 n_atoms) [hartree/bohr²], or None. Cartesian,
-            not mass-weighted, in the frame and atom order of `coordinates`. It is used as it is, not symmetrised.
+            not mass-weighted, in the frame and atom order of `coordinates`. Given as such a matrix or its lower triangle,
+            row by row, or with the shape (n_atoms, 3, n_atoms, 3) or (n_atoms, n_atoms, 3, 3); kept symmetrised.
         energy: QM energy [hartree], or None.
         gradient: first derivatives of the QM energy, shape (n_atoms, 3) [hartree/bohr], or None; of a stationary point it
             need not be given.
         name: used in messages and tables; by default the formula.
         charge: total charge [e].
         multiplicity: spin multiplicity 2S + 1.
-        masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm.
+        masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm, or of those in `symbols`.
         turned: how the curvature along a reaction coordinate is treated, as `as_minimum` says; "" where there is none.
-        check: False accepts a geometry or Hessian that fails the plausibility checks (unit, invariance, symmetry).
+        waived: names of checks that geometry and Hessian do not have to pass, out of `plausibility.CHECKS`: "bohr", "zero",
+            "frozen", "symmetry" (which leaves the Hessian as it is), "unit", "invariance".
 
     Arrays are read-only copies in float64 of what is given.
 
     Raises:
         MoleculeError: wrong types or shapes, unknown elements, values that are not finite, atoms on top of each other.
-        UnitError: the coordinates look like bohr, or the Hessian like kcal/mol/Å².
+        UnitError: the coordinates look like bohr, or the Hessian like another unit.
         HessianError: the Hessian is not symmetric, is zero, or does not belong to these coordinates.
+
+    Warns:
+        HessianWarning: the Hessian is less symmetric than analytic ones are.
     """
 
     symbols: tuple[str, ...]
@@ -54,7 +61,7 @@ class Molecule:
     multiplicity: int
     masses: np.ndarray
     turned: str
-    check: bool
+    waived: tuple[str, ...]
 
     def __init__(
         self,
@@ -68,7 +75,7 @@ class Molecule:
         multiplicity: int = 1,
         masses: ArrayLike | None = None,
         turned: str = "",
-        check: bool = True,
+        waived: str | Iterable[str] = (),
     ) -> None:
         """Convert and check what is given; the attributes are explained above."""
         given_name = instance("" if name is None else name, str, "the name of a molecule", MoleculeError)
@@ -76,16 +83,15 @@ class Molecule:
             raise MoleculeError(
                 f"{given_name or 'molecule'}: symbols must be a list such as ['O', 'H', 'H'], not {symbols!r:.60}."
             )
-        elements = tuple(str(symbol) for symbol in symbols)
+        elements, isotopes = _elements([str(symbol) for symbol in symbols], given_name or "molecule")
         name = given_name or _formula(elements)
-        _check_elements(elements, name)
         n_atoms = len(elements)
         if masses is None:
-            masses = [MASSES[symbol] for symbol in elements]
+            masses = isotopes
         values = {
             "symbols": elements,
             "coordinates": finite_array(coordinates, (n_atoms, 3), f"{name}: coordinates"),
-            "hessian": None if hessian is None else finite_array(hessian, (3 * n_atoms,) * 2, f"{name}: hessian"),
+            "hessian": None if hessian is None else square_hessian(hessian, n_atoms, name),
             "energy": None if energy is None else float(finite_array(energy, (), f"{name}: energy")),
             "gradient": None if gradient is None else finite_array(gradient, (n_atoms, 3), f"{name}: gradient"),
             "name": name,
@@ -93,7 +99,7 @@ class Molecule:
             "multiplicity": integer(multiplicity, f"{name}: multiplicity", MoleculeError),
             "masses": finite_array(masses, (n_atoms,), f"{name}: masses"),
             "turned": _known_turn(turned, name),
-            "check": truth(check, f"{name}: check", MoleculeError),
+            "waived": _checks(waived, name),
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
@@ -107,9 +113,12 @@ class Molecule:
         for atom, mass in enumerate(self.masses):
             if not mass > 0:
                 raise MoleculeError(f"{self.name}: the mass of atom {atom} is {mass} u; masses must be positive.")
-        check_geometry(self.name, self.symbols, self.coordinates, check_unit=self.check)
-        if self.hessian is not None and self.check:
-            check_hessian(self.name, self.coordinates, self.hessian)
+        check_geometry(self.name, self.symbols, self.coordinates, check_unit="bohr" not in self.waived)
+        if self.hessian is not None:
+            parts = (self.symbols, self.coordinates, self.masses, self.hessian, self.waived)
+            hessian = checked_hessian(self.name, *parts)
+            hessian.flags.writeable = False
+            object.__setattr__(self, "hessian", hessian)
 
     @property
     def n_atoms(self) -> int:
@@ -203,13 +212,26 @@ def finite_array(values: ArrayLike, shape: tuple[int, ...], what: str) -> np.nda
     return array
 
 
-def _check_elements(symbols: Sequence[str], name: str) -> None:
-    for atom, symbol in enumerate(symbols):
-        if symbol not in MASSES:
+def _elements(symbols: Sequence[str], name: str) -> tuple[tuple[str, ...], list[float]]:
+    """Symbols as in the periodic table, and masses [u]."""
+    found = [element_of(symbol) for symbol in symbols]
+    for atom, (text, element) in enumerate(zip(symbols, found, strict=True)):
+        if element is None:
             raise MoleculeError(
-                f"{name}: atom {atom} has the unknown element {symbol!r}; use a symbol such as 'C' or 'Rh' "
-                "(dummy atoms must be removed)."
+                f"{name}: atom {atom} has the unknown element {text!r}; use a symbol such as 'C' or 'Rh', written like that "
+                "(dummy atoms must be removed; other isotopes go into masses=)."
             )
+    known = [element for element in found if element is not None]
+    return tuple(symbol for symbol, _ in known), [mass for _, mass in known]
+
+
+def _checks(waived: str | Iterable[str], name: str) -> tuple[str, ...]:
+    names = as_tuple(waived, str, f"{name}: waived", MoleculeError)
+    if not set(names) <= set(CHECKS):
+        raise MoleculeError(
+            f"{name}: waived is {waived!r:.60}; name the checks to be left out, of {', '.join(map(repr, CHECKS))}."
+        )
+    return names
 
 
 def _known_turn(turned: str, name: str) -> str:

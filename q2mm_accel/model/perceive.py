@@ -53,7 +53,7 @@ def perceive(
     torsions: bool = True,
     impropers: bool = True,
     vdw: bool = False,
-    urey_bradley: bool = False,
+    urey_bradley: bool | str = False,
     *,
     stretch_stretch: bool = False,
     stretch_bend: bool = False,
@@ -85,8 +85,10 @@ def perceive(
             neighbours. Without it nothing but torsions keeps such an atom in its plane.
         vdw: whether to add van der Waals terms, all pairs but 1-2 and 1-3, with the radii and well depths of UFF; 1-4 pairs
             with the form's factor (1/2 in "amber", 1 in "harmonic" and "mm3").
-        urey_bradley: whether to add a distance term between the outer atoms of every angle, typed by the angle's class;
-            none where these atoms are bonded (three-membered rings).
+        urey_bradley: whether to add distance terms between the outer atoms of angles, typed by the angle's class, around
+            atoms whose angles depend on each other: planar with three neighbours, or with four and more. Elsewhere bonds
+            and angles say all that there is to say, and such terms make water and ammonia worse. "all": around every atom.
+            None where the outer atoms are bonded (three-membered rings), or in line with the middle one.
         stretch_stretch: whether to couple every two bonds of an atom.
         stretch_bend: whether to couple every angle with each of its bonds, with a constant for each ("bond_bend").
         bend_bend: whether to couple every two angles that share a bond and their centre.
@@ -119,7 +121,8 @@ def perceive(
     Soc. 1992, 114, 10024.
     """
     molecules = _checked(molecules, by, periodicities)
-    chosen = {"torsions": torsions, "impropers": impropers, "vdw": vdw, "urey_bradley": urey_bradley}
+    everywhere = isinstance(urey_bradley, str) and urey_bradley == "all"
+    chosen = {"torsions": torsions, "impropers": impropers, "vdw": vdw, "urey_bradley": everywhere or urey_bradley}
     chosen |= {"stretch_stretch": stretch_stretch, "stretch_bend": stretch_bend, "bend_bend": bend_bend}
     chosen |= {"stiff_torsions": stiff_torsions}
     wanted = {name for name, value in chosen.items() if truth(value, name, ParameterError)}
@@ -136,7 +139,7 @@ def perceive(
         group_angles(frames, _positive(angle_gap, "angle_gap"))
     if bond_gap is not None:
         group_bonds(frames, _positive(bond_gap, "bond_gap"))
-    found = [_terms(frame, wanted, periodicities, one_four) for frame in frames]
+    found = [_terms(frame, wanted, periodicities, one_four, everywhere) for frame in frames]
     if not vdw:
         _warn_of_fragments(frames)
     return _systems_and_forcefield(molecules, form, found, _checked_margins(margins))
@@ -182,8 +185,9 @@ def _for_each(given: Sequence | None, what: str, molecules: Sequence[Molecule]) 
     """What is given for each molecule, or None for each."""
     if given is None:
         return [None] * len(molecules)
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or len(given) != len(molecules):
-        count = f"{len(given)} entries" if isinstance(given, Sequence) else f"{given!r:.60}"
+    if isinstance(given, str | bytes) or not isinstance(given, Sequence) or len(given) != len(molecules):
+        listed = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+        count = f"{len(given)} entries" if listed else f"{given!r:.60}"
         raise TopologyError(
             f"{what} is {count} for {len(molecules)} molecules; give a list with one entry for each, None where there is "
             "nothing to say."
@@ -217,7 +221,9 @@ def _frame(
     return Frame(molecule, bonds, list(names), angles, [""] * len(angles), [""] * len(bonds))
 
 
-def _terms(frame: Frame, wanted: set[str], periodicities: Sequence[int], one_four: float) -> dict[str, Terms]:
+def _terms(
+    frame: Frame, wanted: set[str], periodicities: Sequence[int], one_four: float, everywhere: bool
+) -> dict[str, Terms]:
     """The terms of each kind; kinds that are not wanted are missing."""
     terms = {"bond": bond_terms(frame), "angle": angle_terms(frame)}
     if wanted & {"torsions", "stiff_torsions"}:
@@ -232,7 +238,7 @@ def _terms(frame: Frame, wanted: set[str], periodicities: Sequence[int], one_fou
     if "vdw" in wanted:
         terms["vdw"] = vdw_terms(frame, one_four)
     if "urey_bradley" in wanted:
-        terms["urey_bradley"] = outer_terms(frame)
+        terms["urey_bradley"] = outer_terms(frame, everywhere)
     if "impropers" in wanted:
         terms["improper"] = improper_terms(frame)
     couplings = {"stretch_stretch": "stretch_stretch", "bond_bend": "stretch_bend", "bend_bend": "bend_bend"}

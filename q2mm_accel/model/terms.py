@@ -84,7 +84,7 @@ def group_angles(frames: Sequence[Frame], gap: float) -> None:
         gap: sorted values of one class of atoms that are further apart than this are of different groups [degrees].
     """
     keys = [classes("angle", frame.names, frame.angles) for frame in frames]
-    found = _groups(keys, [frame.angle_values for frame in frames], gap, ".0f", topology.LINEAR_ANGLE)
+    found = _groups(keys, [frame.angle_values for frame in frames], gap, 0, topology.LINEAR_ANGLE)
     for frame, groups in zip(frames, found, strict=True):
         frame.groups = groups
 
@@ -97,12 +97,12 @@ def group_bonds(frames: Sequence[Frame], gap: float) -> None:
         gap: sorted lengths of one class of atoms that are further apart than this are of different groups [Å].
     """
     keys = [classes("bond", frame.names, frame.bonds) for frame in frames]
-    found = _groups(keys, [frame.bond_lengths for frame in frames], gap, ".2f", np.inf)
+    found = _groups(keys, [frame.bond_lengths for frame in frames], gap, 2, np.inf)
     for frame, groups in zip(frames, found, strict=True):
         frame.bond_groups = groups
 
 
-def _groups(keys: Sequence[list[tuple]], values: Sequence[np.ndarray], gap: float, digits: str, limit: float):
+def _groups(keys: Sequence[list[tuple]], values: Sequence[np.ndarray], gap: float, digits: int, limit: float):
     """Of each molecule's terms the group of its value among all of its class."""
     together: dict[tuple, list[float]] = {}
     for key, value in zip(chain(*keys), chain(*values), strict=True):
@@ -114,14 +114,20 @@ def _groups(keys: Sequence[list[tuple]], values: Sequence[np.ndarray], gap: floa
     ]
 
 
-def _group_names(values: np.ndarray, gap: float, digits: str, limit: float) -> dict[float, str]:
+def _group_names(values: np.ndarray, gap: float, digits: int, limit: float) -> dict[float, str]:
     straight = values > limit
     names = dict.fromkeys(values[straight].tolist(), LINEAR)
     bent = np.sort(values[~straight])
     parts = np.split(bent, np.flatnonzero(np.diff(bent) > gap) + 1) if len(bent) else []
-    for part in parts:
-        alone = len(parts) == 1 and not straight.any()
-        names |= dict.fromkeys(part.tolist(), "" if alone else f"~{np.mean(part):{digits}}")
+    if len(parts) == 1 and not names:
+        return dict.fromkeys(bent.tolist(), "")
+    means = [float(np.mean(part)) for part in parts]
+    # groups of nearly the same mean need more digits to be told apart
+    labels = next(
+        found for places in range(digits, 17) if len(set(found := [f"~{mean:.{places}f}" for mean in means])) == len(means)
+    )
+    for part, label in zip(parts, labels, strict=True):
+        names |= dict.fromkeys(part.tolist(), label)
     return names
 
 
@@ -161,12 +167,22 @@ def improper_terms(frame: Frame) -> Terms:
     return Terms(rows, [(f"improper {'-'.join(word)} n=2", 2, 180.0) for word in words])
 
 
-def outer_terms(frame: Frame) -> Terms:
-    """Urey-Bradley terms. Two angles of a four-membered ring span the same pair: it counts once per class."""
+def outer_terms(frame: Frame, everywhere: bool) -> Terms:
+    """Urey-Bradley terms over bent angles. Two angles of a four-membered ring span the same pair: it counts once per class.
+
+    Args:
+        frame: of the molecule.
+        everywhere: whether over all of them, or only around atoms whose angles depend on each other.
+    """
     bonded = set(map(tuple, frame.bonds.tolist()))
+    around = np.ones(frame.molecule.n_atoms, dtype=bool)
+    if not everywhere:
+        around = topology.crowded_atoms(frame.molecule, frame.bonds)
     keys = grouped("urey_bradley", frame)
     found = dict.fromkeys(
-        ((i, k), key) for (i, _, k), key in zip(frame.angles.tolist(), keys, strict=True) if (i, k) not in bonded
+        ((i, k), key)
+        for (i, j, k), key, group in zip(frame.angles.tolist(), keys, frame.groups, strict=True)
+        if (i, k) not in bonded and around[j] and group != LINEAR
     )
     pairs = np.array([pair for pair, _ in found], dtype=np.int64).reshape(-1, 2)
     return Terms(pairs, [key for _, key in found], topology.distances(frame.molecule.coordinates, pairs))

@@ -199,6 +199,18 @@ def _stars(molecule: Molecule, bonds: ArrayLike, key: Callable | None = None) ->
     return stars, np.stack(around)
 
 
+def crowded_atoms(molecule: Molecule, bonds: ArrayLike) -> np.ndarray:
+    """Atoms whose angles depend on each other: planar with three neighbours, or with more. A mask of shape (n_atoms,).
+
+    Raises:
+        TopologyError: a bond names an atom that does not exist.
+    """
+    crowded = np.array([len(around) > 3 for around in neighbours(molecule.n_atoms, bonds)], dtype=bool)
+    stars, around = _stars(molecule, bonds)
+    crowded[stars[around.sum(axis=0) > PLANAR_ANGLE_SUM, 3]] = True
+    return crowded
+
+
 def stiff_bonds(molecule: Molecule, bonds: ArrayLike) -> set[tuple[int, int]]:
     """Bonds about which nothing rotates: double and aromatic bonds, and others in rings of flat atoms.
 

@@ -50,6 +50,30 @@ def selected(parameters: str | Iterable[str] | ArrayLike, forcefield: ForceField
     return mask
 
 
+def movable(active: str | Iterable[str] | ArrayLike | None, forcefield: ForceField) -> np.ndarray:
+    """The parameters that a fit may move: those named, all by default, but none that the force field pins.
+
+    Args:
+        active: as `selected` reads them, or None.
+        forcefield: the force field.
+
+    Returns:
+        A boolean mask, shape (n_parameters,).
+
+    Raises:
+        ParameterError: as `selected`; or all that is named is pinned.
+    """
+    named = np.ones(forcefield.n_parameters, dtype=bool) if active is None else selected(active, forcefield, "active")
+    moving = named & ~forcefield.pinned
+    if named.any() and not moving.any():
+        first = int(np.argmax(named))
+        raise ParameterError(
+            f"active names only parameters that the force field pins, such as {forcefield.labels[first]!r} at "
+            f"{forcefield.parameters[first]:g}. Give them bounds to move in: ForceField.with_bounds."
+        )
+    return moving
+
+
 def position(label: str, forcefield: ForceField, what: str) -> int:
     """The number of the one parameter with a label.
 

@@ -53,7 +53,7 @@ def solve(
         method = "lbfgsb" if bounded else "lbfgs"
     check_method(method)
     start = parameter_vector(x0, inputs.labels, "x0")
-    check_inside(start, limits, inputs.labels)
+    check_inside(start, limits, inputs.space)
     saver = None
     if options.checkpoint is not None:
         saver = Checkpointer(options.checkpoint, options.checkpoint_every, replaces=inputs.fingerprint)
@@ -86,7 +86,7 @@ def _resumed(
     """
     fits = _fits(inputs, method, start, limits, replace(options, lanes=options.lanes or n_lanes(known)))
     best = parameter_vector(known.x, inputs.labels, "x0")
-    check_inside(best, limits, inputs.labels)
+    check_inside(best, limits, inputs.space)
     difference = restore(fits, known)
     if difference is None:
         return fits, best

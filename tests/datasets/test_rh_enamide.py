@@ -13,7 +13,7 @@ from q2mm_accel import frequencies, runtime
 from q2mm_accel.datasets import archive, rh_enamide
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.errors import DatasetError, MissingPackageError, VersionError
-from q2mm_accel.model.matching import match_frequencies
+from q2mm_accel.interop.pairing import match_as_q2mm
 
 HESSIAN_FOLDER = "q2mm-5.0.0a2/examples/rh-enamide/rh_enamide_training_set/jaguar_spe_freq_in_out"
 COMPLETE = (
@@ -84,7 +84,7 @@ def test_terms_that_are_left_out_or_borrow_parameters_are_counted(data):
 def test_1021_frequencies_are_matched_in_the_form_mm3(data):
     count = 0
     for system, computed in zip(data.systems, frequencies(data.systems, data.forcefield), strict=True):
-        values, modes = match_frequencies(system.molecule.frequencies(), computed)
+        values, modes = match_as_q2mm(system.molecule.frequencies(), computed)
         count += len(values)
         assert np.all(computed[modes] > 50.0) and np.all(values > 50.0)
     assert count == 1021

@@ -24,7 +24,7 @@ from q2mm_accel import FusedObjective, Molecule
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.rh_enamide import rh_enamide_in_q2mm
 from q2mm_accel.errors import UnmatchedTermWarning, UnusedParameterWarning
-from q2mm_accel.model.matching import match_frequencies
+from q2mm_accel.interop.pairing import match_as_q2mm
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2
 
 KINDS = ("energy", "frequency", "eig_diagonal", "eig_offdiagonal")
@@ -56,7 +56,7 @@ def add_references(references, molecule, engine, forcefield, number, threshold):
     quantum = Molecule(molecule.symbols, molecule.geometry, hessian=molecule.hessian).frequencies()
     with q2mm_running():
         computed = engine.frequencies(molecule, forcefield)
-    for value, mode in zip(*match_frequencies(quantum, computed, threshold), strict=True):
+    for value, mode in zip(*match_as_q2mm(quantum, computed, threshold), strict=True):
         references.add_frequency(float(value), data_idx=int(mode), weight=0.001, molecule_idx=number)
     references.add_eigenmatrix_from_hessian(molecule.hessian, molecule_idx=number)
     references.add_energy(-3.0, weight=0.5, molecule_idx=number)

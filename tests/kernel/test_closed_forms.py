@@ -6,6 +6,7 @@ import tolerances
 from helpers import evaluate
 
 from q2mm_accel import ForceField, Molecule, System
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 FORMS = ("harmonic", "mm3")
@@ -14,7 +15,7 @@ FORMS = ("harmonic", "mm3")
 def diatomic(distance, symbols=("H", "F")):
     """Two atoms on a line that is parallel to no axis."""
     direction = np.array([1.0, -2.0, 2.0]) / 3.0
-    return Molecule(symbols, np.outer([0.0, distance], direction), check=False)
+    return Molecule(symbols, np.outer([0.0, distance], direction), waived=CHECKS)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -53,7 +54,7 @@ def test_the_barrier_of_a_torsion_is_2k(form):
 
     def energy(dihedral):
         last = [np.cos(dihedral), np.sin(dihedral), 1.5]
-        molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], last], check=False)
+        molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], last], waived=CHECKS)
         return evaluate(System(molecule, torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0]), forcefield).energy
 
     assert energy(0.0) - energy(np.pi) == pytest.approx(2.0 * 1.7, rel=tolerances.CLOSED_FORM)
@@ -63,7 +64,7 @@ def test_the_barrier_of_a_torsion_is_2k(form):
 def test_a_phase_turns_the_minimum_in_the_sense_of_iupac():
     forcefield = ForceField(form="harmonic", torsion_force_constants=[2.0], torsion_phases=[-90.0])
     # looking from atom 1 to atom 2, along z, the last bond lies 90 degrees clockwise of the first: φ = +90
-    molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], [0.0, 1.0, 1.5]], check=False)
+    molecule = Molecule("HCCH", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.5], [0.0, 1.0, 1.5]], waived=CHECKS)
     evaluation = evaluate(System(molecule, torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0]), forcefield)
     assert abs(evaluation.energy) <= tolerances.CLOSED_FORM
 

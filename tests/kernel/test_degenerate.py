@@ -19,6 +19,7 @@ from oracles.formulas import bond_angle, mp, mpf, term_energy
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearAngleWarning, TopologyError
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.topology import angles
 from q2mm_accel.problem.internal import NEARLY_LINEAR, angle_pieces
 
@@ -215,7 +216,7 @@ def test_a_linear_angle_with_an_equilibrium_of_180_degrees_does_not_warn():
 def closed_angle(degrees):
     """H and F on the same side of C."""
     outer = 2.3 * np.array([math.cos(math.radians(degrees)), math.sin(math.radians(degrees)), 0.0])
-    molecule = Molecule("HCF", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], outer], check=False)
+    molecule = Molecule("HCF", [[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], outer], waived=CHECKS)
     return System(molecule, angle_atoms=[(0, 1, 2)], angle_types=[0])
 
 

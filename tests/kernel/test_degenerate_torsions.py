@@ -18,13 +18,14 @@ from oracles.draws import chain
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.errors import TopologyError
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.model.plausibility import CHECKS
 
 
 def torsion_systems(dihedrals, inner=(109.0, 115.0)):
     """H-C-C-H with dihedrals and inner angles in degrees, in random frames, each torsion with its own type."""
     rng = np.random.default_rng(3)
     points = [chain(rng, [1.1, 1.5, 1.2], list(np.radians(inner)), math.radians(dihedral)) for dihedral in dihedrals]
-    molecules = [Molecule("HCCH", each, check=False) for each in points]
+    molecules = [Molecule("HCCH", each, waived=CHECKS) for each in points]
     return [
         System(molecule, torsion_atoms=[(0, 1, 2, 3)], torsion_types=[number]) for number, molecule in enumerate(molecules)
     ]
@@ -85,7 +86,7 @@ def test_torsions_are_exact_along_nearly_straight_triples():
 def planar_chain(offset):
     """H-C-C-H in the xy plane, trans, the last atom `offset` [Å] above it."""
     points = [[-0.5, 1.0, 0.0], [0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [2.0, -1.0, offset]]
-    return System(Molecule("HCCH", points, check=False), torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0])
+    return System(Molecule("HCCH", points, waived=CHECKS), torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0])
 
 
 @pytest.mark.parametrize("periodicity", range(1, 7))

@@ -21,6 +21,7 @@ from oracles.draws import DRAW, DRAWS
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, ReferenceData, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import UnmatchedTermWarning
+from q2mm_accel.model.plausibility import CHECKS
 
 # a single molecule has not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -57,7 +58,7 @@ def test_single_terms_are_exact(kind, form):
     points, terms, parameters = DRAW[kind](np.random.default_rng(20))
     forcefield = ForceField(form=form, **parameters)
     systems = [
-        System(Molecule("H" * len(coordinates), coordinates, check=False), **term)
+        System(Molecule("H" * len(coordinates), coordinates, waived=CHECKS), **term)
         for coordinates, term in zip(points, terms, strict=True)
     ]
     evaluations = evaluate_all(systems, forcefield)

@@ -21,6 +21,7 @@ from oracles.draws import chain
 from q2mm_accel import ForceField, Molecule, System
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.model.kinds import KINDS, constant_fields
+from q2mm_accel.model.plausibility import CHECKS
 
 # angles without energy, to be read by couplings, may be straight
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.LinearAngleWarning")
@@ -58,7 +59,7 @@ class Draws:
 
     def add(self, name, points, **terms):
         """A system of that name with these terms."""
-        molecule = Molecule("H" * len(points), points, check=False)
+        molecule = Molecule("H" * len(points), points, waived=CHECKS)
         self.systems[name].append(System(molecule, **terms))
 
     def forcefield(self, form):
@@ -271,7 +272,7 @@ def test_factors_may_occur_in_one_bucket_and_not_in_another():
     points = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 2.0], [0.0, 1.5, 4.0]])
     terms = {"coulomb_pairs": [(0, 1)], "coulomb_factors": [0.25]}, {"coulomb_pairs": [(0, 1), (1, 2), (0, 2)]}
     systems = [
-        System(Molecule("H" * n, points[:n], check=False), coulomb_types=[0] * n, **each)
+        System(Molecule("H" * n, points[:n], waived=CHECKS), coulomb_types=[0] * n, **each)
         for n, each in zip((2, 3), terms, strict=True)
     ]
     problem = problem_of(systems, ForceField(form="amber", coulomb_charges=[-0.5]), plan=[[0], [1]])

@@ -15,6 +15,7 @@ from q2mm_accel import ForceField, FusedObjective, Molecule, ReferenceData, Syst
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormError
 from q2mm_accel.model import kinds
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.seminario import estimate_force_constants
 
 DEPTH = 110.0
@@ -39,7 +40,7 @@ def registry():
 def test_a_morse_bond_has_the_energy_and_derivatives_of_its_formula(length):
     register_form("morse", like="harmonic", bond=morse)
     force_constant, equilibrium = 350.0, 1.09
-    molecule = Molecule("CH", [[0.0, 0.0, 0.0], [0.0, 0.0, length]], check=False)
+    molecule = Molecule("CH", [[0.0, 0.0, 0.0], [0.0, 0.0, length]], waived=CHECKS)
     forcefield = ForceField(form="morse", bond_force_constants=[force_constant], bond_lengths=[equilibrium])
     evaluation = evaluate(System(molecule, bond_atoms=[(0, 1)], bond_types=[0]), forcefield)
     a = np.sqrt(force_constant / DEPTH)

@@ -8,10 +8,13 @@ from refusals import WATER, assert_refused, refusals
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import SMALL, load_molecule
-from q2mm_accel.errors import HessianError, MoleculeError, UnitError
+from q2mm_accel.errors import HessianError, HessianWarning, MoleculeError, UnitError
+from q2mm_accel.model.plausibility import CHECKS
 
 BOHR = 0.529177210903
 KCAL_PER_HARTREE = 627.509
+ADVICE = 1e-5
+"""Relative: factors in messages have six digits, and q2mm's 627.51 is 1.6e-6 above CODATA's. Expected 2e-6."""
 LINEAR = ("hcn", "c2h2")
 """Along an axis their 3x3 blocks are diagonal, so that transposing them changes nothing."""
 
@@ -76,15 +79,20 @@ ATOMS = {
         MoleculeError,
         ("water", "atom 2", "'Xx'", "use a symbol such as"),
     ),
-    "an element in lower case": (
-        lambda: water(symbols=["o", "H", "H"]),
+    "what is calcium or a carbon atom": (
+        lambda: water(symbols=["CA", "H", "H"]),
         MoleculeError,
-        ("water", "atom 0", "'o'", "use a symbol such as"),
+        ("water", "atom 0", "'CA'", "use a symbol such as"),
     ),
-    "atomic numbers for symbols": (
-        lambda: water(symbols=[8, 1, 1]),
+    "an isotope without a known mass": (
+        lambda: water(symbols=["O", "H", "H(Iso=5)"]),
         MoleculeError,
-        ("water", "atom 0", "'8'", "use a symbol such as"),
+        ("water", "atom 2", "'H(Iso=5)'", "masses="),
+    ),
+    "a check that there is not": (
+        lambda: water(waived=["unit", "colour"]),
+        MoleculeError,
+        ("water", "waived is ['unit', 'colour']", "'bohr'", "'invariance'"),
     ),
     "no symbols": (lambda: water(symbols=None), MoleculeError, ("water", "symbols must be a list such as", "None")),
     "no atoms": (lambda: Molecule([], np.zeros((0, 3))), MoleculeError, ("molecule", "needs at least one atom")),
@@ -99,7 +107,7 @@ ATOMS = {
         ("water", "atoms 0 (O) and 1 (H)", "0.3000 Å", "Check the coordinates"),
     ),
     "a distance of 0.3 A without the check of units": (
-        lambda: Molecule("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.3]], check=False),
+        lambda: Molecule("HH", [[0.0, 0.0, 0.0], [0.0, 0.0, 0.3]], waived=CHECKS),
         MoleculeError,
         ("H2", "atoms 0 (H) and 1 (H)", "0.3000 Å", "Check the coordinates"),
     ),
@@ -128,10 +136,25 @@ HESSIANS = {
         MoleculeError,
         ("water", "hessian", "of shape (9, 9)", "(8, 8)"),
     ),
-    "a Hessian's lower triangle": (
-        lambda: water(hessian=WATER.hessian[np.tril_indices(9)]),
+    "a Hessian in one row": (
+        lambda: water(hessian=WATER.hessian.ravel()),
         MoleculeError,
-        ("water", "hessian", "of shape (9, 9)", "(45,)"),
+        ("water", "hessian", "of shape (9, 9)", "(81,)", "lower triangle, row by row, (45,)"),
+    ),
+    "a Hessian of some of the atoms": (
+        lambda: water(hessian=WATER.hessian[:6, :6]),
+        MoleculeError,
+        ("water", "hessian", "(6, 6)", "of 2 of its 3 atoms", "partial Hessian"),
+    ),
+    "a Hessian of three atoms in blocks that are not symmetric": (
+        lambda: water(hessian=np.arange(81.0).reshape(3, 3, 3, 3)),
+        MoleculeError,
+        ("water", "(3, 3, 3, 3)", "two ways", "none make a symmetric matrix", "(9, 9)"),
+    ),
+    "a Hessian with frozen atoms": (
+        lambda: water(hessian=WATER.hessian * np.outer([0] * 3 + [1] * 6, [0] * 3 + [1] * 6)),
+        HessianError,
+        ("water", "belong to 1 of its 3 atoms are zero (O0)", "frozen", 'waived=("frozen", "invariance")'),
     ),
     "a Hessian with a NaN": (
         lambda: water(hessian=with_element(WATER.hessian, (3, 4), np.nan)),
@@ -143,15 +166,15 @@ HESSIANS = {
         HessianError,
         ("water", "every element of the Hessian is zero", "was it read completely"),
     ),
-    "a Hessian that is asymmetric by a thousandth": (
-        lambda: water(hessian=with_element(WATER.hessian, (3, 4), WATER.hessian[3, 4] + 1e-3 * WATER.hessian.max())),
+    "a Hessian that is asymmetric by a fiftieth": (
+        lambda: water(hessian=with_element(WATER.hessian, (3, 4), WATER.hessian[3, 4] + 0.02 * WATER.hessian.max())),
         HessianError,
-        ("water", "not symmetric", "(3, 4)", "1.0e-03", "check=False"),
+        ("water", "not symmetric", "(3, 4)", "2.0e-02", 'waived="symmetry"'),
     ),
     "a Hessian in another order of atoms": (
         lambda: water(symbols="HOH", coordinates=WATER.coordinates[[1, 0, 2]]),
         HessianError,
-        ("water", "not invariant", "atom order", "check=False"),
+        ("water", "not invariant", "atom order", 'waived="invariance"'),
     ),
 }
 
@@ -176,14 +199,36 @@ def axis_by_axis(molecule):
     return molecule.hessian.reshape(n, 3, n, 3).transpose(1, 0, 3, 2).reshape(3 * n, 3 * n)
 
 
+UNITS = {
+    "hartree/Å²": 1.0 / BOHR**2,
+    "mdyn/Å": 15.569141,
+    "eV/Å²": 27.211386 / BOHR**2,
+    "kcal/mol/bohr²": KCAL_PER_HARTREE,
+    "kcal/mol/Å²": KCAL_PER_HARTREE / BOHR**2,
+    "kJ/mol/Å²": 4.184 * KCAL_PER_HARTREE / BOHR**2,
+    "kJ/mol/nm²": 418.4 * KCAL_PER_HARTREE / BOHR**2,
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_hessian_in_another_unit_is_recognized_and_the_advice_is_right(name, unit):
+    molecule = load_molecule(name)
+    changed = molecule.hessian * UNITS[unit]
+    words = (name, "the highest frequency", f"Likely unit: {unit} (divide by", 'waived="unit"')
+    assert_refused(lambda: replace(molecule, hessian=changed), UnitError, words)
+    with pytest.raises(UnitError) as caught:
+        replace(molecule, hessian=changed)
+    factor = float(str(caught.value).split("divide by ")[1].split(")")[0])
+    np.testing.assert_allclose(replace(molecule, hessian=changed / factor).hessian, molecule.hessian, rtol=ADVICE)
+    assert replace(molecule, hessian=changed, waived="unit").hessian is not None
+
+
 WRONG_HESSIANS = {
-    "kcal/mol/A^2": (lambda m: m.hessian * KCAL_PER_HARTREE / BOHR**2, UnitError, ("kcal/mol/Å² (divide by 2240.88)",)),
-    "kJ/mol/A^2": (lambda m: m.hessian * 4.184 * KCAL_PER_HARTREE / BOHR**2, UnitError, ("kJ/mol/Å² (divide by 9375.83)",)),
-    "kJ/mol/nm^2": (lambda m: m.hessian * 418.4 * KCAL_PER_HARTREE / BOHR**2, UnitError, ("kJ/mol/nm² (divide by 937583)",)),
-    "mass-weighted by u": (mass_weighted, HessianError, ("not invariant to a translation", "mass-weighted")),
-    "mass-weighted by electron masses": (lambda m: mass_weighted(m) / 1822.89, UnitError, ("largest diagonal element",)),
-    "transposed 3x3 blocks": (with_transposed_blocks, HessianError, ("not invariant to a rotation", "orientation")),
-    "all x before all y": (axis_by_axis, HessianError, ("not invariant to a translation", "atom order")),
+    "mass-weighted by u": (mass_weighted, ("not invariant to a translation", "It is mass-weighted (multiply")),
+    "mass-weighted by electron masses": (lambda m: mass_weighted(m) / 1822.89, ("It is mass-weighted", "electron masses")),
+    "transposed 3x3 blocks": (with_transposed_blocks, ("not invariant to a rotation", "orientation", "stationary")),
+    "all x before all y": (axis_by_axis, ("not invariant to a translation", "atom order")),
 }
 
 
@@ -191,19 +236,65 @@ WRONG_HESSIANS = {
     ("name", "fault"),
     [(n, f) for n in SMALL for f in WRONG_HESSIANS if n not in LINEAR or f != "transposed 3x3 blocks"],
 )
-def test_a_hessian_in_the_wrong_unit_or_order_is_recognised(name, fault):
+def test_a_hessian_of_another_kind_or_order_is_recognized(name, fault):
     molecule = load_molecule(name)
-    change, error, words = WRONG_HESSIANS[fault]
-    assert_refused(lambda: replace(molecule, hessian=change(molecule)), error, (name, *words, "check=False"))
-    assert replace(molecule, hessian=change(molecule), check=False).hessian is not None
+    change, words = WRONG_HESSIANS[fault]
+    changed = change(molecule)
+    assert_refused(lambda: replace(molecule, hessian=changed), HessianError, (name, *words, 'waived="invariance"'))
+    assert replace(molecule, hessian=changed, waived=("unit", "invariance")).hessian is not None
+
+
+def test_where_all_atoms_weigh_the_same_a_mass_weighted_hessian_is_recognized_by_its_frequency():
+    row = np.array([0.0, 0.0, -1.0, 0.0, 0.0, 1.0])
+    nitrogen = 1.5 * np.outer(row, row)  # N2 has 2,359 cm⁻¹, which makes 1.47 hartree/bohr²
+    coordinates = [[0.0, 0.0, 0.0], [0.0, 0.0, 1.098]]
+    assert 2300.0 < Molecule("NN", coordinates, nitrogen).normal_modes.frequencies[-1] < 2400.0
+    with pytest.raises(UnitError, match="Likely unit: mass-weighted in u"):
+        Molecule("NN", coordinates, nitrogen / 14.003)
+
+
+def valence_hessian_of_carbon_dioxide():
+    """From force constants of the literature [hartree/bohr²], exact for a linear molecule along x."""
+    length = 1.17 / BOHR
+    rows = np.zeros((5, 9))
+    rows[0, [0, 3]], rows[1, [3, 6]], rows[2, [0, 6]] = (-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0)
+    for row, axis in ((3, 1), (4, 2)):
+        rows[row, [axis, 3 + axis, 6 + axis]] = np.array([1.0, -2.0, 1.0]) / length
+    constants = np.array([1.03, 1.03, 0.0225, 0.036 * length**2, 0.036 * length**2])
+    return rows.T @ (constants[:, None] * rows)
+
+
+def test_carbon_dioxide_in_electronvolts_is_not_taken_for_another_unit():
+    coordinates = [[-1.17, 0.0, 0.0], [0.0, 0.0, 0.0], [1.17, 0.0, 0.0]]
+    hessian = valence_hessian_of_carbon_dioxide()
+    assert Molecule("OCO", coordinates, hessian).hessian is not None
+    with pytest.raises(UnitError, match="Likely unit: eV/Å² .divide by 97.17"):
+        Molecule("OCO", coordinates, hessian * UNITS["eV/Å²"])
+
+
+@pytest.mark.parametrize("symbols", ["Ar", "He"])
+def test_atoms_without_a_bond_may_have_any_small_hessian(symbols):
+    row = np.array([0.0, 0.0, -1.0, 0.0, 0.0, 1.0])
+    pair = ([symbols] * 2, [[0.0, 0.0, 0.0], [0.0, 0.0, 5.0]])
+    assert Molecule(*pair, 1e-4 * np.outer(row, row)).hessian is not None
+    with pytest.raises(UnitError, match="no bond.*diagonal element"):
+        Molecule(*pair, 10.0 * np.outer(row, row))
+
+
+def test_a_hessian_of_finite_differences_is_symmetrized_with_a_warning_that_says_by_how_much():
+    changed = with_element(WATER.hessian, (3, 4), WATER.hessian[3, 4] + 1e-3 * WATER.hessian.max())
+    with pytest.warns(HessianWarning, match=r"water: .*less symmetric.*\(3, 4\).*1\.0e-03"):
+        kept = water(hessian=changed).hessian
+    np.testing.assert_array_equal(kept, 0.5 * (changed + changed.T))
+    np.testing.assert_array_equal(water(hessian=changed, waived="symmetry").hessian, changed)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_coordinates_in_bohr_are_recognised(name):
     molecule = load_molecule(name)
     changes = {"coordinates": molecule.coordinates / BOHR, "hessian": None}
-    assert_refused(lambda: replace(molecule, **changes), UnitError, (name, "look like bohr", "0.529177", "check=False"))
-    assert replace(molecule, **changes, check=False).n_atoms == molecule.n_atoms
+    assert_refused(lambda: replace(molecule, **changes), UnitError, (name, "look like bohr", "0.529177", 'waived="bohr"'))
+    assert replace(molecule, **changes, waived=["bohr"]).n_atoms == molecule.n_atoms
 
 
 def test_disconnected_fragments_are_allowed():

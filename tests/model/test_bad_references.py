@@ -76,8 +76,7 @@ CALLS = {
     },
     "match_frequencies, quantum": lambda odd: match_frequencies(odd, [1.0, 2.0]),
     "match_frequencies, computed": lambda odd: match_frequencies([1.0, 2.0], odd),
-    "match_frequencies, threshold": lambda odd: match_frequencies([1.0, 2.0], [1.0, 2.0], odd),
-    "match_frequencies, align": lambda odd: match_frequencies([1.0, 2.0], [1.0, 2.0], align=odd),
+    "match_frequencies, threshold": lambda odd: match_frequencies([1.0], [1.0] * 6, odd),
 }
 FINE = {
     **dict.fromkeys(["add, value", "add_energy, value"], {"an integer", "a negative integer", "an array without axes"}),
@@ -135,12 +134,8 @@ NAMED = {
         lambda: match_frequencies(["a"], [1.0]),
         ("the quantum frequencies", "real numbers", "<U1"),
     ),
-    "a threshold that is text": (lambda: match_frequencies([1.0], [1.0], "low"), ("threshold", "real numbers", "low")),
-    "a threshold that is NaN": (lambda: match_frequencies([1.0], [1.0], np.nan), ("threshold is nan", "cm⁻¹")),
-    "an unknown alignment": (
-        lambda: match_frequencies([1.0], [1.0], align="middle"),
-        ("align is 'middle'", "'lowest' or 'highest'"),
-    ),
+    "a threshold that is text": (lambda: match_frequencies([1.0], [1.0] * 6, "low"), ("threshold", "real numbers", "low")),
+    "a threshold that is NaN": (lambda: match_frequencies([1.0], [1.0] * 6, np.nan), ("threshold is nan", "cm⁻¹")),
 }
 
 

@@ -8,6 +8,7 @@ from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError, TopologyError, UnusedParameterWarning
 from q2mm_accel.model.kinds import parameter_fields
+from q2mm_accel.model.plausibility import CHECKS
 
 
 def system(**changes):
@@ -126,7 +127,7 @@ def test_every_field_of_a_force_field_is_checked(field):
 
 STRAIGHT = {
     "an angle of 0 degrees": (
-        Molecule("HOH", [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 3.0]], check=False),
+        Molecule("HOH", [[0.0, 0.0, 1.0], [0.0, 0.0, 0.0], [0.0, 0.0, 3.0]], waived=CHECKS),
         {"angle_atoms": [(0, 1, 2)], "angle_types": [0]},
         {"angle_force_constants": [50.0], "angle_values": [105.0]},
         ("H2O", "angle 0", "[0, 1, 2]", "0 degrees", "Remove the term"),

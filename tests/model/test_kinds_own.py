@@ -30,6 +30,7 @@ from q2mm_accel.errors import FormError, ParameterError, TopologyError
 from q2mm_accel.io.results import read_forcefield, write_forcefield
 from q2mm_accel.kernel.potentials import arithmetic_mean, geometric_mean
 from q2mm_accel.model.kinds import FORMS, KINDS
+from q2mm_accel.model.plausibility import CHECKS
 
 
 def morse(deviation, depth, steepness, length):
@@ -231,7 +232,7 @@ def test_a_form_may_have_another_energy_and_other_combinations_for_them():
         "own", like="amber", morse=quadratic, combine_strengths=arithmetic_mean, combine_repulsion_steepnesses=geometric_mean
     )
     x = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
-    molecule = replace(case()[0].molecule, symbols=("O", "O"), coordinates=x, hessian=None, masses=None, check=False)
+    molecule = replace(case()[0].molecule, symbols=("O", "O"), coordinates=x, hessian=None, masses=None, waived=CHECKS)
     terms = ({"morse_atoms": [(0, 1)], "morse_types": [0]}, {"repulsion_pairs": [(0, 1)], "repulsion_types": [0, 1]})
     found = evaluate_all([System(molecule, **each) for each in terms], ForceField(form="own", **OWN))
     expected = 90.0 * 2.0**2 * 0.1**2, 0.5 * (900.0 + 2500.0) * np.exp(-np.sqrt(3.1 * 3.6) * 1.5)

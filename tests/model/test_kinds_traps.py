@@ -28,6 +28,7 @@ from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearAngleWarning, ParameterError, PrecisionError, TopologyError
 from q2mm_accel.model import kinds
 from q2mm_accel.model.forcefield import in_order
+from q2mm_accel.model.plausibility import CHECKS
 
 WATER = load_molecule("water")
 
@@ -56,7 +57,7 @@ def morse(deviation, depth, width, length):
 def test_an_energy_that_overflows_at_strange_parameters_does_not_spoil_the_gradient_of_padded_terms(registry):
     # 17 terms are padded to 18; the padded one took the first parameter of all for each of its own
     register_kind(depth_kind("trap_morse"), morse)
-    chain = Molecule("H" * 18, [[0.0, 0.0, 1.2 * atom] for atom in range(18)], name="chain", check=False)
+    chain = Molecule("H" * 18, [[0.0, 0.0, 1.2 * atom] for atom in range(18)], name="chain", waived=CHECKS)
     atoms = [(atom, atom + 1) for atom in range(17)]
     system = System(chain, trap_morse_atoms=atoms, trap_morse_types=[0] * 17)
     start = ForceField("harmonic", trap_morse_depths=[1000.0], trap_morse_widths=[2.0], trap_morse_lengths=[1.1])

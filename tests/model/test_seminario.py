@@ -13,6 +13,7 @@ from q2mm_accel.errors import EstimateWarning, HessianError, ParameterError, Top
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import START_ANGLE, START_BOND, perceive
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.seminario import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.system import System
 from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_KCALMOL
@@ -46,7 +47,7 @@ def angle_rows(coordinates: np.ndarray, i: int, j: int, k: int) -> np.ndarray:
     return row.ravel()
 
 
-def bent(first: float, second: float, degrees: float, bonds=(0.0, 0.0), angle=0.0, check=True) -> Molecule:
+def bent(first: float, second: float, degrees: float, bonds=(0.0, 0.0), angle=0.0) -> Molecule:
     """A triatomic H-O-H with given leg lengths [Å] and curvatures [hartree/bohr², hartree/rad²], askew in space."""
     radians = np.radians(degrees)
     plane = np.array([[first, 0, 0], [0, 0, 0], [second * np.cos(radians), second * np.sin(radians), 0]])
@@ -58,15 +59,15 @@ def bent(first: float, second: float, degrees: float, bonds=(0.0, 0.0), angle=0.
         (angle, angle_rows(inner, 0, 1, 2)),
     ]
     hessian = sum(curvature * np.outer(row, row) for curvature, row in terms)
-    return Molecule("HOH", coordinates, hessian=hessian, check=check)
+    return Molecule("HOH", coordinates, hessian=hessian, waived=CHECKS)
 
 
-def diatomic(curvature: float, length: float = 1.1, check: bool = True) -> Molecule:
+def diatomic(curvature: float, length: float = 1.1) -> Molecule:
     """N-O with a given curvature [hartree/bohr²] and length [Å], askew in space."""
     coordinates = np.array([[0.3, -0.2, 0.1], [0.3, -0.2, 0.1]])
     coordinates[1] += length * np.array([2.0, -1.0, 2.0]) / 3.0
     row = bond_rows(coordinates, 0, 1)
-    return Molecule(["N", "O"], coordinates, hessian=curvature * np.outer(row, row), check=check)
+    return Molecule(["N", "O"], coordinates, hessian=curvature * np.outer(row, row), waived=CHECKS)
 
 
 def estimated(molecules, **arguments) -> ForceField:
@@ -191,9 +192,9 @@ def test_a_minimum_is_not_accepted_as_a_transition_state():
 
 def test_a_force_constant_that_cannot_be_estimated_keeps_its_value_and_its_terms_are_named():
     with pytest.warns(EstimateWarning, match=r"bond N-O k is estimated as 4481\.\d+, outside -3600 to 3600.*N0-O1 of NO"):
-        assert estimated([diatomic(4.0, check=False)]).bond_force_constants.tolist() == [START_BOND]
+        assert estimated([diatomic(4.0)]).bond_force_constants.tolist() == [START_BOND]
     with pytest.warns(EstimateWarning, match=r"angle H-O-H k is estimated as \d+\.\d+, outside -720 to 720.*H0-O1-H2"):
-        found = estimated([bent(1.0, 1.0, 100.0, angle=9.0, check=False)])
+        found = estimated([bent(1.0, 1.0, 100.0, angle=9.0)])
     assert found.angle_force_constants.tolist() == [START_ANGLE]
     assert not np.any(found.bond_force_constants == START_BOND)  # the estimate of everything else goes on
 

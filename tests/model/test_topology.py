@@ -12,6 +12,7 @@ from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
 from q2mm_accel.model import topology
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.plausibility import CHECKS
 
 BENT_MOLECULES = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "h2o2")
 
@@ -50,7 +51,7 @@ def test_torsions_and_pairs_are_those_of_brute_force(name):
 def test_a_bond_ends_where_the_covalent_radii_times_the_tolerance_say(tolerance):
     limit = tolerance * (0.76 + 0.57)  # carbon and fluorine, Cordero et al. 2008
     for length, expected in ((limit * (1.0 - CLOSED_FORM), 1), (limit * (1.0 + CLOSED_FORM), 0)):
-        pair = Molecule("CF", [[0, 0, 0], [0, 0, length]], check=False)
+        pair = Molecule("CF", [[0, 0, 0], [0, 0, length]], waived=CHECKS)
         assert len(topology.bonds(pair, tolerance)) == expected
 
 

@@ -9,6 +9,7 @@ from bare import perceive_bare
 from q2mm_accel import Molecule, ReferenceData
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.plausibility import CHECKS
 
 FORMS = ("harmonic", "mm3")
 NAMES = ("hcn", "formaldehyde", "h2o2", "ch3f", "methanol")
@@ -75,7 +76,7 @@ def rotation(rng) -> np.ndarray:
 
 def at(molecule: Molecule, coordinates, hessian=None) -> Molecule:
     """The same atoms at other coordinates."""
-    return replace(molecule, coordinates=coordinates, hessian=hessian, check=False)
+    return replace(molecule, coordinates=coordinates, hessian=hessian, waived=CHECKS)
 
 
 def carbon_dioxide() -> Molecule:

@@ -18,6 +18,7 @@ from q2mm_accel.benchmark.cases import alkane
 from q2mm_accel.errors import OptionError
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.problem import layout
 from q2mm_accel.runtime import exclusive_eigh
 
@@ -125,7 +126,7 @@ def waters(batch_size=None, precision="float64"):
     rng, systems, references = np.random.default_rng(0), [], ReferenceData()
     for number in range(3):
         points = SYSTEM.molecule.coordinates + 0.05 * rng.standard_normal((3, 3))
-        systems.append(replace(SYSTEM, molecule=replace(SYSTEM.molecule, coordinates=points, hessian=None, check=False)))
+        systems.append(replace(SYSTEM, molecule=replace(SYSTEM.molecule, coordinates=points, hessian=None, waived=CHECKS)))
         references.add_frequencies([1500.0, 3600.0, 3700.0 + 20.0 * number], (6, 7, 8), weight=0.01, system=number)
     field = forcefield(form="mm3", angle_force_constants=[60.0])
     return FusedObjective(systems, field, references, batch_size=batch_size, precision=precision)

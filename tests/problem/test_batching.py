@@ -12,6 +12,7 @@ from q2mm_accel import frequencies
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import UnmatchedTermWarning
 from q2mm_accel.kernel import loss as kernel
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.layout import COMPILE_SECONDS, EIGH_SECONDS, EVALUATIONS, plan_buckets, quantised
@@ -32,7 +33,7 @@ def small():
     rng, systems = np.random.default_rng(0), []
     for system in problem.systems:
         coordinates = system.molecule.coordinates + 0.03 * rng.standard_normal((system.molecule.n_atoms, 3))
-        systems.append(replace(system, molecule=replace(system.molecule, coordinates=coordinates, check=False)))
+        systems.append(replace(system, molecule=replace(system.molecule, coordinates=coordinates, waived=CHECKS)))
     torsions = np.where(["torsion" in label for label in problem.forcefield.labels], 0.7, 0.0)
     forcefield = problem.forcefield.with_parameters(problem.forcefield.parameters + torsions)
     references = []
