@@ -35,7 +35,11 @@ FOUR = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_coun
 
 
 def reported(process):
-    output, errors = process.communicate(timeout=400)
+    with process:
+        try:
+            output, errors = process.communicate(timeout=400)
+        finally:
+            process.kill()
     assert process.returncode == 0, errors[-3000:]
     return json.loads(output.splitlines()[-1])
 
