@@ -53,15 +53,15 @@ _BATCH_BYTES = 256 * 2**20
 _WORKSPACE_BYTES = 512 * 2**20
 """Size of a Jacobian up to which its memory on the device is kept for the next one."""
 
-_value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
+value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
 predictions = jax.jit(kernel.predictions)
-_residuals = jax.jit(kernel.residuals)
-_jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=True)
-_gauss_newton = jax.jit(gauss_newton)
-_losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
-_hessian_product = jax.jit(kernel.hessian_product)
-_prediction_slopes = jax.jit(kernel.prediction_slopes)
-_prediction_changes = jax.jit(kernel.prediction_changes)
+residuals = jax.jit(kernel.residuals)
+jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=True)
+normal_matrix = jax.jit(gauss_newton)
+losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
+hessian_product = jax.jit(kernel.hessian_product)
+prediction_slopes = jax.jit(kernel.prediction_slopes)
+prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
 
@@ -361,7 +361,7 @@ class FusedObjective:
             Seconds it took, and memory as the compiler laid it out, beside `memory_estimate`.
         """
         with exclusive_eigh():
-            return compiled_ahead(_value_and_gradient, self.problem, self.x0)
+            return compiled_ahead(value_and_gradient, self.problem, self.x0)
 
     def fun(self, x: ArrayLike) -> float:
         """The loss at x.
@@ -387,7 +387,7 @@ class FusedObjective:
         First weight (reference - computed) in the order of `references`, shaped by a loss that is not linear, then
         (center - parameter) / width of each prior.
         """
-        values = self._checked(_residuals, x, self.residual_rows)
+        values = self._checked(residuals, x, self.residual_rows)
         self._remember(parameter_vector(x, self.labels, "x"), float(values @ values))
         return values
 
@@ -402,7 +402,7 @@ class FusedObjective:
         if workspace is None and self.mesh is None:
             shape = len(vector), len(references.present) + len(self.problem.priors.present)
             workspace = jnp.zeros(shape, references.value.dtype)
-        turned = self._compiled(_jacobian, vector, workspace)
+        turned = self._compiled(jacobian, vector, workspace)
         values = np.array(turned, dtype=np.float64)[:, self.residual_rows].T
         if self.mesh is None and turned.nbytes <= _WORKSPACE_BYTES:
             self._workspace = turned
@@ -417,7 +417,7 @@ class FusedObjective:
         Returns:
             Shape (n, n), symmetric.
         """
-        return self._checked(_gauss_newton, x, slice(None))
+        return self._checked(normal_matrix, x, slice(None))
 
     def hessp(self, x: ArrayLike, p: ArrayLike) -> np.ndarray:
         """The exact Hessian of the loss at x times a vector p of n numbers, for `minimize(..., hessp=)`.
@@ -432,7 +432,7 @@ class FusedObjective:
             NonFiniteError: the product is not finite.
         """
         vector, direction = parameter_vector(x, self.labels, "x"), parameter_vector(p, self.labels, "p")
-        values = self._run(_hessian_product, vector, direction)
+        values = self._run(hessian_product, vector, direction)
         if not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a second derivative")
         return values
@@ -460,7 +460,7 @@ class FusedObjective:
             return np.zeros(0)
         size = self._vectors_at_a_time(quantised(len(rows)))
         full = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
-        blocks = [self._run(_losses, block) for block in full.reshape(-1, size, rows.shape[1])]
+        blocks = [self._run(losses, block) for block in full.reshape(-1, size, rows.shape[1])]
         values = np.concatenate(blocks)[: len(rows)]
         finite = np.isfinite(values)
         if finite.any():
@@ -606,14 +606,14 @@ class FusedObjective:
     def _changes(self, x: ArrayLike, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predictions at x, (R,), and their derivatives along a direction (n,)."""
         vector, count = parameter_vector(x, self.labels, "x"), len(self.references)
-        values, changes = self._run(_prediction_changes, vector, direction)
+        values, changes = self._run(prediction_changes, vector, direction)
         return self._finite(values[:count], vector), self._finite(changes[:count], vector)
 
     def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
         """Derivatives of a weighted sum of predictions by x, (n,)."""
         vector, padded = parameter_vector(x, self.labels, "x"), np.zeros(len(self.problem.references.present))
         padded[: len(weights)] = weights
-        return self._finite(self._run(_prediction_slopes, vector, padded), vector)
+        return self._finite(self._run(prediction_slopes, vector, padded), vector)
 
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
@@ -623,7 +623,7 @@ class FusedObjective:
         key = vector.tobytes()
         point = self._points.get(key)
         if point is None:
-            value, gradient = self._run(_value_and_gradient, vector)
+            value, gradient = self._run(value_and_gradient, vector)
             self._check_finite(vector, float(value), gradient)
             self._remember(vector, float(value))
             point = self._points[key] = float(value), gradient

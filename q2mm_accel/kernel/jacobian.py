@@ -144,7 +144,7 @@ def outputs_of(batch: Batch) -> list[tuple[int, str, int]]:
 
 def _size(bucket: Bucket, output: str) -> int:
     molecules, size = bucket.component_present.shape
-    return molecules * output_size(output, size)
+    return molecules * (bucket.matrix_size(output) ** 2 if output in MATRICES else output_size(output, size))
 
 
 class _Places(NamedTuple):
