@@ -161,7 +161,7 @@ def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> li
 
 def _molecule(bucket: Bucket, n_up) -> _Molecule:
     present = bucket.component_present
-    size = jnp.sqrt(present.sum(axis=1) / 3.0)
+    size = jnp.sqrt(present.sum(axis=1, dtype=bucket.start.dtype) / 3.0)
     return _Molecule(jnp.where(present, bucket.start, 0.0), present, size, n_up)
 
 
@@ -253,7 +253,7 @@ def _proposed(lane: _Lane, n_up) -> _Proposal:
 
 def _turned(slopes, n_up):
     """-1 for the modes along which the energy is to rise, else 1."""
-    return jnp.where(jnp.arange(len(slopes)) < n_up, -1.0, 1.0)
+    return jnp.where(jnp.arange(len(slopes), dtype=n_up.dtype) < n_up, -1.0, 1.0)
 
 
 def _newton_step(point: _Point):
@@ -301,7 +301,7 @@ def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecu
     )
     point = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, point)
     radius = jnp.where(stage == _Stage.STEP, radius, lane.radius)
-    steps = lane.steps + (stage == _Stage.STEP)
+    steps = lane.steps + (stage == _Stage.STEP).astype(lane.steps.dtype)
     open_still = (stage == _Stage.START) | (stage == _Stage.STEP)
     outcome = jnp.where(open_still, _outcome(point, radius, steps, molecule, limits), lane.outcome)
     going = jnp.where(outcome == Outcome.RUNNING, jnp.int32(_Stage.STEP), jnp.int32(_Stage.NOTHING))
@@ -326,7 +326,7 @@ def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, molecule:
 
 def _negative(point: _Point):
     """Number of modes of negative curvature."""
-    return (point.free & (point.curvatures < -_flatness(point))).sum()
+    return (point.free & (point.curvatures < -_flatness(point))).sum(dtype=jnp.int32)
 
 
 def _outcome(point: _Point, radius, steps, molecule: _Molecule, limits: Limits):

@@ -18,7 +18,7 @@ def rigid_motions(place, present):
     """
     mask = present.reshape(3, -1)
     atoms = mask[0]
-    count = jnp.maximum(atoms.sum(), 1).astype(place.dtype)
+    count = jnp.maximum(atoms.sum(dtype=place.dtype), 1.0)
     by_axis = jnp.where(mask, place.reshape(3, -1), 0.0)
     centered = jnp.where(mask, by_axis - by_axis.sum(axis=1, keepdims=True) / count, 0.0)
     moved = jnp.where(atoms, 1.0, 0.0).astype(place.dtype) / jnp.sqrt(count)
