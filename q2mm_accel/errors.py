@@ -51,8 +51,12 @@ class OptionError(Q2MMAccelError, ValueError):
     """An option of a solver or objective is unknown or has a value it cannot have."""
 
 
+class LinearityError(Q2MMAccelError, ValueError):
+    """A direct solve was asked for, but something in the objective is not linear in force constants and equilibria."""
+
+
 class SolverError(Q2MMAccelError, RuntimeError):
-    """A solver broke a promise: it returned a point outside the bounds."""
+    """A solver broke a promise, such as to stay within bounds; or there is no solution."""
 
 
 class CheckpointError(Q2MMAccelError, RuntimeError):
@@ -109,6 +113,18 @@ class CheckpointWarning(Q2MMAccelWarning):
 
 class UnmatchedTermWarning(Q2MMAccelWarning):
     """A bond, angle or torsion of a molecule has no parameter, so the force field leaves it out."""
+
+
+class EstimateWarning(Q2MMAccelWarning):
+    """A force constant could not be estimated, and keeps the value that it had."""
+
+
+class SaddleWarning(Q2MMAccelWarning):
+    """A transition state has several imaginary frequencies."""
+
+
+class FragmentWarning(Q2MMAccelWarning):
+    """Nothing holds parts of a molecule together, or no term acts on an atom."""
 
 
 def warn_user(message: str, category: type[Q2MMAccelWarning]) -> None:

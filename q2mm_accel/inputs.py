@@ -122,6 +122,7 @@ class FitInputs:
         # kinds by name: codes change when others are added
         kinds, codes = np.unique(references.kind, return_inverse=True)
         arrays += [codes.astype(np.int8), references.system, references.value, references.group, references.indices]
+        arrays += [references.floor[references.is_kind("normal_mode") | references.is_kind("mode_displacement")]]
         words += [*(REFERENCE_KINDS[kind] for kind in kinds), *references.groups]
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]

@@ -43,6 +43,7 @@ from q2mm_accel.problem.checks import check_references, check_terms, checked_f_s
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
 from q2mm_accel.runtime import exclusive_eigh, require
+from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
 from q2mm_accel.solvers.options import options_of
 
@@ -59,6 +60,7 @@ _jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=Tr
 _gauss_newton = jax.jit(gauss_newton)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
+_prediction_slopes = jax.jit(kernel.prediction_slopes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
 
@@ -549,6 +551,32 @@ class FusedObjective:
         start, limits = self.x0 if x0 is None else x0, self.bounds if bounds is None else bounds
         return solve(self.inputs, self._evaluate, method, start, limits, options_of(options))
 
+    def solve_linear(self, stiffness: float | None = 0.5) -> OptimizeResult:
+        """The global minimum over all force constants and equilibria, where residuals are linear in them, by one solve.
+
+        Energies k (q - q0)² are linear in k and in k q0, so that forces and Hessians at the QM geometry are: as references
+        "force", "normal_mode", "mode_displacement", "hessian_element", elements of eigenmatrices, and relative energies of
+        the same molecule. Bounds, ties, frozen parameters, priors of force constants, weights and balance are those of the
+        objective. Force constants whose equilibria are free are held at 0 or above. Equilibria that couplings read are
+        those of the solve before, until they do not change.
+
+        Args:
+            stiffness: of molecules all of whose normal modes are references, no direction may be softer than this part of
+                what QM has, modes below 30 cm⁻¹ counted as if they had that frequency; None for no such limit.
+
+        Returns:
+            x, fun, jac, success, message, nit (solves), `optimality` (by how much the conditions of a minimum are off, as
+            a cosine), `at_bounds` (labels), and `cuts`: the directions that are held at the least stiffness, each with
+            system, molecule, the normal mode that is most like it, and QM's frequency.
+
+        Raises:
+            LinearityError: a reference or parameter in which residuals are not linear; use `solve_native`.
+            OptionError: a stiffness that it cannot have, a precision other than float64.
+            SolverError: bounds and stiffness contradict each other.
+            NonFiniteError: as for `fun`.
+        """
+        return solve_linear(self.inputs, Calls(self.fun_and_jac, self.hess, self.predictions, self._slopes), stiffness)
+
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
         """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.
 
@@ -572,6 +600,12 @@ class FusedObjective:
             CheckpointError: the file is damaged, or a checkpoint of another problem.
         """
         return load_checkpoint(path, self.fingerprint).x.copy()
+
+    def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
+        """Derivatives of a weighted sum of predictions by x, (n,)."""
+        vector, padded = parameter_vector(x, self.labels, "x"), np.zeros(len(self.problem.references.present))
+        padded[: len(weights)] = weights
+        return self._finite(self._run(_prediction_slopes, vector, padded), vector)
 
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))

@@ -20,6 +20,8 @@ HESSIAN_AU_TO_KJMOLA2 = HARTREE_TO_KJMOL / BOHR_TO_ANGSTROM**2
 """hartree/bohr^2 -> kJ/mol/Å^2."""
 KCALMOLA2_TO_HESSIAN_AU = KCAL_TO_KJ * (1.0 / HESSIAN_AU_TO_KJMOLA2)
 """kcal/mol/Å^2 -> hartree/bohr^2, through kJ as q2mm's engines do."""
+GRADIENT_AU_TO_KCALMOLA = HARTREE_TO_KCALMOL / BOHR_TO_ANGSTROM
+"""hartree/bohr -> kcal/mol/Å."""
 
 MDYNA_TO_KCALMOLA2 = 0.5 * 6.022140857e2 / KCAL_TO_KJ
 """MM3 bond force constant, mdyn/Å -> kcal/mol/Å^2 (q2mm's value, 71.96631)."""

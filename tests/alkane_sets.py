@@ -8,16 +8,16 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from bare import perceive_bare
 
 from q2mm_accel import FusedObjective, ReferenceData
 from q2mm_accel.benchmark.cases import alkane
-from q2mm_accel.model.perceive import perceive
 
 
 @cache
 def alkanes(lengths, kind="frequencies", **options):
     """Alkanes of some numbers of carbons, with made-up references of a kind."""
-    systems, field = perceive([alkane(length, 0.01, seed) for seed, length in enumerate(lengths)], form="mm3", vdw=True)
+    systems, field = perceive_bare([alkane(length, 0.01, seed) for seed, length in enumerate(lengths)], form="mm3", vdw=True)
     references = ReferenceData()
     for number, system in enumerate(systems):
         size = 3 * system.molecule.n_atoms

@@ -6,11 +6,11 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from bare import perceive_bare
 
 from q2mm_accel import ForceField, System, register_form
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.kinds import FORMS, KINDS
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.topology import neighbours
 
 CHARGES = {"C": 0.0, "O": -0.6, "H": 0.35}
@@ -43,11 +43,11 @@ def displaced(name: str, seed: int, size: float = 0.06):
     return replace(molecule, coordinates=molecule.coordinates + noise, check=False)
 
 
-def everything(form: str, names=("formaldehyde", "methanol"), seed: int = 4) -> tuple[list[System], ForceField]:
+def everything(form: str, names=("formaldehyde", "methanol"), seed: int = 8) -> tuple[list[System], ForceField]:
     """Systems with every kind of term and pair, 1-4 factors and given pairs included, and their force field."""
     rng = np.random.default_rng(seed)
     molecules = [displaced(name, seed + number) for number, name in enumerate(names)]
-    systems, perceived = perceive(molecules, torsions=False, urey_bradley=True)
+    systems, perceived = perceive_bare(molecules, torsions=False, urey_bradley=True)
     systems = [System(system.molecule, arrays=system.arrays, **_further_terms(system)) for system in systems]
     values = {name: array * rng.uniform(0.9, 1.1, len(array)) for name, array in perceived.arrays.items()}
     return systems, ForceField(form=form, **values, **_further_parameters(systems, rng))
@@ -64,7 +64,7 @@ def _further_terms(system: System) -> dict:
     pairs = np.array([pair for pair in combinations(range(molecule.n_atoms), 2) if pair not in bonded])
     elements = [sorted(CHARGES).index(symbol) for symbol in symbols]
     factors = np.where(np.arange(len(pairs)) % 3 == 0, 0.5, 1.0)
-    of_angles = {"stretch_stretch": angles, "stretch_bend": angles}
+    of_angles = {"stretch_stretch": angles, "stretch_bend": angles, "bond_bend": angles}
     terms = {
         **of_angles,
         "bend_bend": bends,
@@ -107,5 +107,6 @@ _SIZES = {
     "stretch_bend": [(-60.0, 60.0)],
     "bend_bend": [(-20.0, 20.0)],
     "special_vdw": [(1.3, 1.8), (0.02, 0.2)],
+    "bond_bend": [(-60.0, 60.0)],
 }
 """Kind -> ranges of its parameters."""

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from native_problems import ch3f, scipy_minimum
 from oracles.cases import references_of_all_kinds, systems_with_all_terms
 from refusals import assert_refused
@@ -16,7 +17,6 @@ from q2mm_accel import objective as programs
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError
-from q2mm_accel.model.perceive import perceive
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning"),
@@ -36,7 +36,7 @@ OPTIONS = {
 def distorted(**options):
     """CH3F and methanol, displaced so that no mode is degenerate, with stiff modes and Hessian elements."""
     rng, molecules = np.random.default_rng(2), [load_molecule(name) for name in ("ch3f", "methanol")]
-    systems, field = perceive(molecules, form="mm3")
+    systems, field = perceive_bare(molecules, form="mm3")
     references = ReferenceData()
     for number, molecule in enumerate(molecules):
         points = molecule.coordinates + 0.05 * rng.standard_normal(molecule.coordinates.shape)
@@ -176,7 +176,7 @@ def test_gauss_newton_is_twice_the_square_of_the_jacobian(options):
 def test_gauss_newton_does_not_hold_the_jacobian():
     """Its memory is that of one batch, and of what references are."""
     molecule = load_molecule("methanol")
-    systems, field = perceive([molecule], form="mm3")
+    systems, field = perceive_bare([molecule], form="mm3")
     used, sizes = [], []
     for count in (8, 24):
         references = ReferenceData()

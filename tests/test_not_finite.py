@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from refusals import assert_refused
 from scipy.optimize import minimize
 
@@ -13,7 +14,6 @@ from q2mm_accel import FusedObjective, ReferenceData, frequencies
 from q2mm_accel import objective as fitting
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import NonFiniteError
-from q2mm_accel.model.perceive import perceive
 
 CARBON, HYDROGEN, TORSION = "vdw C epsilon", "vdw H epsilon", "torsion H-C-O-H n=1 k"
 
@@ -27,7 +27,7 @@ def not_bonded(system):
 def problem():
     """Water and methanol with van der Waals terms between 1-3 neighbours too; only methanol has carbon."""
     molecules = [load_molecule(name) for name in ("water", "methanol")]
-    systems, forcefield = perceive(molecules, vdw=True)
+    systems, forcefield = perceive_bare(molecules, vdw=True)
     systems = [replace(system, vdw_pairs=not_bonded(system)) for system in systems]
     forcefield = replace(forcefield, vdw_radii=0.6 * forcefield.vdw_radii)
     references = ReferenceData()

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import traces
 from scipy import optimize
 
@@ -15,7 +16,6 @@ from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
 from q2mm_accel.errors import NonFiniteError, ParameterError, PrecisionError, UnusedParameterWarning
 from q2mm_accel.kernel.loss import loss
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 
@@ -25,7 +25,7 @@ METHODS = ("BFGS", "CG", "L-BFGS-B", "TNC", "SLSQP", "trust-constr", "Newton-CG"
 def water_problem():
     """Water's Hessian elements: smooth, with a well-conditioned minimum."""
     molecule = load_molecule("water")
-    systems, start = perceive([molecule], form="harmonic")
+    systems, start = perceive_bare([molecule], form="harmonic")
     references = ReferenceData()
     references.add_hessian(molecule.hessian, weight_diagonal=1.0, weight_offdiagonal=1.0)
     references.add_frequencies(molecule.frequencies()[6:], modes=(6, 7, 8), weight=1e-4)
@@ -189,7 +189,7 @@ def test_equal_bounds_keep_a_parameter_fixed(water):
 
 def test_a_problem_of_one_parameter_works():
     molecule = load_molecule("water")
-    systems, start = perceive([molecule], form="harmonic")
+    systems, start = perceive_bare([molecule], form="harmonic")
     system = type(systems[0])(molecule)
     with_angle = type(system)(molecule, torsion_atoms=(), angle_atoms=[[1, 0, 2]], angle_types=[0])
     force_field = type(start)(form="harmonic", angle_force_constants=[50.0], angle_values=[105.0])
@@ -279,7 +279,7 @@ def test_frequencies_of_a_force_field_outside_the_bounds_of_fits_can_be_computed
 
 def test_a_type_that_is_switched_off_does_not_spoil_the_gradient():
     molecule = load_molecule("ethane")
-    systems, start = perceive([molecule], form="mm3", vdw=True)
+    systems, start = perceive_bare([molecule], form="mm3", vdw=True)
     values = start.parameters
     values[[label == "vdw H epsilon" for label in start.labels]] = 0.0
     references = ReferenceData()
@@ -335,7 +335,7 @@ def test_new_parameters_never_recompile_and_few_programs_are_compiled():
 
 def test_a_molecule_that_fits_its_bucket_does_not_recompile():
     molecules = [load_molecule("water")] * 34
-    systems, start = perceive(molecules, form="harmonic")
+    systems, start = perceive_bare(molecules, form="harmonic")
 
     def build(count):
         references = ReferenceData()
@@ -359,7 +359,7 @@ def test_frequencies_are_those_that_the_objective_predicts(ch3f):
 
 def test_jacobians_belong_to_the_caller_though_their_memory_on_the_device_is_used_again():
     molecule = load_molecule("ch3f")
-    systems, field = perceive([molecule], form="mm3")
+    systems, field = perceive_bare([molecule], form="mm3")
     references = ReferenceData()
     references.add_hessian(molecule.hessian)
     objective = FusedObjective(systems, field, references)

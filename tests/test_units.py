@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate
 
 from q2mm_accel import ForceField, Molecule, System, frequencies, units
 from q2mm_accel.datasets import SMALL, load_molecule, published_frequencies
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import estimate_force_constants
 
 PUBLISHED = 1e-3
@@ -116,7 +116,7 @@ def wavenumbers(hessian, masses, joule, metre):
 @pytest.fixture(scope="module")
 def methanol():
     """Methanol, and the spectrum and Hessian [kcal/mol/Å²] of a force field for it."""
-    systems, start = perceive([load_molecule("methanol")], form="mm3")
+    systems, start = perceive_bare([load_molecule("methanol")], form="mm3")
     torsions = np.full(start.n_types("torsion"), 0.4)
     fitted = replace(estimate_force_constants(systems, start), torsion_force_constants=torsions)
     return systems[0].molecule, evaluate(systems[0], fitted)

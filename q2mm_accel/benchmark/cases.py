@@ -6,6 +6,7 @@ import numpy as np
 
 from q2mm_accel.datasets.problems import FitProblem, load_problem
 from q2mm_accel.errors import Q2MMAccelWarning
+from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
@@ -65,7 +66,8 @@ def alkane(n_carbons: int, jitter: float = 0.0, seed: int = 0) -> Molecule:
 def alkanes(n_carbons: int, count: int, form: str = "mm3") -> FitProblem:
     """`count` copies of an alkane with jitter; the reference frequencies are those computed, 2 % higher."""
     molecules = [alkane(n_carbons, 0.01, seed) for seed in range(count)]
-    systems, forcefield = perceive(molecules, form=form, vdw=True)
+    systems, forcefield = perceive(molecules, form, "element", impropers=False, angle_gap=None, margins=None, vdw=True)
+    forcefield = forcefield.with_bounds(**SIGNED_BOUNDS)
     references = ReferenceData()
     for number, computed in enumerate(frequencies(systems, forcefield, batch_size=16)):
         modes = np.flatnonzero(computed > 50.0)

@@ -70,7 +70,7 @@ def _floor(objective: FusedObjective) -> dict[str, Callable]:
     (batch,) = (jax.tree.map(lambda leaf: leaf[0], stack) for stack in problem.stacks)
 
     def matrices(vector):
-        _, found = mechanics(batch, expand(problem, vector))
+        found = mechanics(batch, expand(problem, vector)).hessians
         return [mass_weighted(b, matrix) for b, matrix in zip(batch.buckets, found, strict=True)]
 
     found = jax.jit(matrices)(objective.x0)

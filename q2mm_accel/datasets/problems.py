@@ -7,6 +7,7 @@ from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.datasets.small import SMALL, load_molecule
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
@@ -63,8 +64,11 @@ def load_problem(name: str, form: str = "mm3") -> FitProblem:
         form=form,
         by="environment" if len(molecules) > 1 else "element",
         bond_tolerance=1.5 if transition_state else 1.3,
+        impropers=False,
+        angle_gap=None,
+        margins=None,
     )
-    start = estimate_force_constants(systems, start, transition_state=transition_state)
+    start = estimate_force_constants(systems, start.with_bounds(**SIGNED_BOUNDS), transition_state=transition_state)
     return FitProblem(systems, start, frequency_references(systems, start, align="highest"))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from q2mm_accel.errors import InteropError, TopologyError
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 
@@ -35,7 +36,8 @@ def forcefield_from_q2mm(forcefield: Any, form: str, bond_factor: float, angle_f
         angle_factor: kcal/mol/rad² per unit of its angle constants.
 
     Returns:
-        The same types in the same order, labelled by their elements, and by q2mm's label too where these are ambiguous.
+        The same types in the same order, labelled by their elements, and by q2mm's label too where these are ambiguous; with
+        q2mm's bounds, within which bonds and angles may be negative.
 
     Raises:
         ParameterError: a periodicity below 1, or a parameter that is not finite.
@@ -63,7 +65,7 @@ def forcefield_from_q2mm(forcefield: Any, form: str, bond_factor: float, angle_f
         urey_bradley_force_constants=[angle.ub_force_constant for angle in outer],
         urey_bradley_lengths=[angle.ub_equilibrium for angle in outer],
         labels=labels,
-    )
+    ).with_bounds(**SIGNED_BOUNDS)
 
 
 def molecule_from_q2mm(molecule: Any, name: str, hessian_factor: float = 1.0, check: bool = False) -> Molecule:

@@ -25,6 +25,8 @@ def write_forcefield(path: str | os.PathLike, forcefield: ForceField) -> None:
     content: dict[str, object] = {"format": _FORMAT, "units": _UNITS}
     content |= {"form": forcefield.form, **{field: values.tolist() for field, values in forcefield.arrays.items()}}
     content["labels"] = forcefield.labels
+    if forcefield.limits:
+        content["limits"] = {field: limits.tolist() for field, limits in forcefield.limits.items()}
     write_json(path, content)
 
 
@@ -42,7 +44,7 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
         raise ParameterError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
-    arrays = {name: values for name, values in content.items() if name not in ("format", "units")}
+    arrays = {name: values for name, values in content.items() if name not in ("format", "units", "limits")}
     begun = [kind.all_fields for kind in KINDS.values() if any(field in arrays for field in kind.all_fields)]
     missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]
     unknown = [name for name in arrays if name in ("arrays", "self")]
@@ -51,7 +53,7 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
     if unknown:
         raise ParameterError(f"{path}: a force field has no field {', '.join(unknown)}.")
     try:
-        return in_order(ForceField, arrays.pop("form"), arrays.pop("labels"), arrays)
+        return in_order(ForceField, arrays.pop("form"), arrays.pop("labels"), arrays, content.get("limits"))
     except (ParameterError, FormError) as error:
         raise ParameterError(f"{path}: {error}") from error
 

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 
 from q2mm_accel.kernel.batches import over_batches, sum_over_batches
 from q2mm_accel.kernel.hessian import energies
-from q2mm_accel.kernel.jacobian import MATRICES, few_slopes, outputs_of, prior_rows, tile_places
+from q2mm_accel.kernel.jacobian import few_slopes, outputs_of, prior_rows, tile_places
 from q2mm_accel.kernel.loss import deviations, expand
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
 from q2mm_accel.kernel.slopes import by_elements, changes, energy_slopes
-from q2mm_accel.kernel.tiles import eigenmatrix_tiles, hessian_tiles, tiling
-from q2mm_accel.problem.arrays import Batch, Expansion, Problem, References
+from q2mm_accel.kernel.tiles import matrix_tiles, tiling
+from q2mm_accel.problem.arrays import MATRICES, Batch, Expansion, Problem, References
 
 
 def gauss_newton(problem: Problem, vector):
@@ -49,29 +49,23 @@ def _by_reads(problem: Problem) -> list[References]:
     def moved(values, nothing):
         return jnp.full(n_reads, nothing, values.dtype).at[source].set(values, mode="drop")
 
+    columns = {"present": moved(alone, False), "is_frequency": moved(references.is_frequency, False)}
+    columns |= {name: moved(getattr(references, name), 0.0) for name in ("value", "weight", "factor", "shift")}
     results, start = [], 0
     for batches, reads in counts:
         stop = start + batches * reads
-        present, value, weight, is_frequency = (
-            moved(values, nothing)[start:stop].reshape(batches, reads)
-            for values, nothing in (
-                (alone, False),
-                (references.value, 0.0),
-                (references.weight, 0.0),
-                (references.is_frequency, False),
-            )
-        )
-        numbers = jnp.broadcast_to(jnp.arange(reads)[None], present.shape)
-        results.append(References(present, value, weight, numbers, is_frequency, jnp.zeros_like(numbers), 0))
+        own = {name: each[start:stop].reshape(batches, reads) for name, each in columns.items()}
+        numbers = jnp.broadcast_to(jnp.arange(reads)[None], (batches, reads))
+        results.append(References(**own, source=numbers, group=jnp.zeros_like(numbers), n_groups=0))
         start = stop
     return results
 
 
 def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: References, parameters, expansion):
     """JᵀJ of the residuals that read this batch, (n, n)."""
-    total, matrices = mechanics(batch, parameters)
-    values, vectors = spectra(batch, matrices)
-    computed = gather(batch, total, matrices, values)
+    mechanical = mechanics(batch, parameters)
+    values, vectors = spectra(batch, mechanical.hessians)
+    computed = gather(batch, mechanical, values)
     own = replace(problem, references=references)
     factors = jax.jvp(partial(deviations, own), (computed,), (jnp.ones_like(computed),))[1]
     found = changes(batch, parameters.astype(batch.dtype))
@@ -90,11 +84,11 @@ def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: Refer
 def _with_matrices(batch: Batch, found, number: int, output: str, start: int, factors, result):
     """With JᵀJ of what is read of symmetric matrices added."""
     bucket = batch.buckets[number]
-    elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
+    elements, layout = bucket.own_columns.elements, tiling(bucket.matrix_size(output))
     molecules, count = elements.shape
-    tiles = (hessian_tiles if output == "hessian" else eigenmatrix_tiles)(batch, found, number, layout)
+    tiles = matrix_tiles(batch, found, number, output, layout)
     shape = (layout.n_tiles, molecules, layout.width**2)
-    places = tile_places(batch, bucket, start, layout)
+    places = tile_places(batch, bucket, output, start)
     weights = jnp.zeros(shape, factors.dtype).reshape(-1).at[places].add(factors**2, mode="drop").reshape(shape)
 
     def step(tile, total):

@@ -15,19 +15,16 @@ from q2mm_accel.kernel.batches import over_batches
 from q2mm_accel.kernel.loss import deviations, expand, from_centers
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
-from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes
+from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes, gradient_slopes
 from q2mm_accel.kernel.tiles import (
     Tiling,
-    eigenmatrix_tiles,
-    hessian_tiles,
     hessian_tiles_of_pairs,
     local_changes,
+    matrix_tiles,
     tiling,
 )
-from q2mm_accel.problem.arrays import Array, Batch, Bucket, Expansion, Problem
+from q2mm_accel.problem.arrays import MATRICES, Array, Batch, Bucket, Expansion, Problem, output_size
 
-MATRICES = ("hessian", "eigenmatrix")
-"""The outputs that are symmetric matrices."""
 _NOWHERE = 2**31 - 1
 """A column beyond the end of every row."""
 
@@ -100,9 +97,9 @@ class Seen(NamedTuple):
 
 def with_slopes(n_elements: int, batch: Batch, parameters, expansion: Expansion) -> Seen:
     """What `observables.compute_batch` gives, and its derivatives."""
-    total, matrices = mechanics(batch, parameters)
-    values, vectors = spectra(batch, matrices)
-    computed = gather(batch, total, matrices, values)
+    mechanical = mechanics(batch, parameters)
+    values, vectors = spectra(batch, mechanical.hessians)
+    computed = gather(batch, mechanical, values)
     found = changes(batch, parameters.astype(batch.dtype))
     pieces = few_slopes(batch, found, vectors, expansion, n_elements)
     slopes = None
@@ -114,18 +111,24 @@ def with_slopes(n_elements: int, batch: Batch, parameters, expansion: Expansion)
 
 
 def few_slopes(batch: Batch, found: Changes, vectors, expansion: Expansion, n_elements: int) -> list[tuple[int, Array]]:
-    """Derivatives of all energies and eigenvalues by the vector, (n, outputs), and where these outputs begin."""
+    """Derivatives of all outputs but matrices by the vector, (n, elements), and where these outputs begin."""
     outputs, slopes_of = outputs_of(batch), {}
     needed = {output for _, output, _ in outputs}
     if "energy" in needed:
         slopes_of["energy"] = energy_slopes(batch, found)
     if "eigenvalues" in needed:
         slopes_of["eigenvalues"] = eigenvalue_slopes(batch, found, vectors)
+    if needed & {"gradient", "mode_gradient"}:
+        slopes_of["gradient"] = gradient_slopes(batch, found)
     results = []
     for number, output, start in outputs:
         if output not in MATRICES:
-            slopes = slopes_of[output][number]
-            results.append((start, by_elements(expansion, slopes.reshape(len(slopes), -1), n_elements)))
+            slopes = slopes_of["gradient" if output == "mode_gradient" else output][number]
+            slopes = by_elements(expansion, slopes, n_elements)
+            if output == "mode_gradient":
+                basis = jnp.asarray(batch.buckets[number].basis(output))
+                slopes = jnp.einsum("nmd,mdk->nmk", slopes.astype(basis.dtype), basis)
+            results.append((start, slopes.reshape(n_elements, -1)))
     return results
 
 
@@ -141,7 +144,7 @@ def outputs_of(batch: Batch) -> list[tuple[int, str, int]]:
 
 def _size(bucket: Bucket, output: str) -> int:
     molecules, size = bucket.component_present.shape
-    return molecules * {"energy": 1, "eigenvalues": size}.get(output, size**2)
+    return molecules * output_size(output, size)
 
 
 class _Places(NamedTuple):
@@ -161,16 +164,17 @@ def _readers(problem: Problem):
     return jnp.full(n_reads, _NOWHERE, jnp.int32).at[source].set(numbers, mode="drop")
 
 
-def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def tile_places(batch: Batch, bucket: Bucket, output: str, start: int):
     """Of each read the place among all elements of a matrix output's tiles, (P,); beyond them where it reads another.
 
     Args:
         batch: the batch.
         bucket: whose output it is.
+        output: its name.
         start: position of its first element.
-        layout: its tiles.
     """
-    molecules, size = bucket.component_present.shape
+    molecules, size = len(bucket.component_present), bucket.matrix_size(output)
+    layout = tiling(size)
     own = batch.read - start
     there = (own >= 0) & (own < molecules * size**2)
     molecule, element = jnp.divmod(jnp.where(there, own, 0), size**2)
@@ -179,11 +183,11 @@ def tile_places(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
     return jnp.where(there, (tile * molecules + molecule) * layout.width**2 + place, total)
 
 
-def _tile_readers(batch: Batch, bucket: Bucket, start: int, layout: Tiling):
+def _tile_readers(batch: Batch, bucket: Bucket, output: str, start: int):
     """For each element of the tiles the first read of it, (tiles, M, area); P where there is none."""
-    molecules, n_reads = len(bucket.component_present), len(batch.read)
+    molecules, n_reads, layout = len(bucket.component_present), len(batch.read), tiling(bucket.matrix_size(output))
     shape = (layout.n_tiles, molecules, layout.width**2)
-    places = tile_places(batch, bucket, start, layout)
+    places = tile_places(batch, bucket, output, start)
     # padded reads stand behind the real ones
     numbers = jnp.arange(n_reads, dtype=jnp.int32)
     return jnp.full(shape, n_reads, jnp.int32).reshape(-1).at[places].min(numbers, mode="drop").reshape(shape)
@@ -195,9 +199,8 @@ def _first_readers(batch: Batch):
     for number, output, start in outputs_of(batch):
         if output in MATRICES:
             bucket = batch.buckets[number]
-            layout = tiling(bucket.component_present.shape[1])
-            places = tile_places(batch, bucket, start, layout)
-            readers = _tile_readers(batch, bucket, start, layout).reshape(-1)
+            places = tile_places(batch, bucket, output, start)
+            readers = _tile_readers(batch, bucket, output, start).reshape(-1)
             result = jnp.where(places < len(readers), readers[jnp.minimum(places, len(readers) - 1)], result)
     return result
 
@@ -208,12 +211,10 @@ def _with_matrices(batch: Batch, found: Changes, slopes, places: _Places):
         if output not in MATRICES:
             continue
         bucket = batch.buckets[number]
-        elements, layout = bucket.own_columns.elements, tiling(bucket.component_present.shape[1])
-        readers = _tile_readers(batch, bucket, start, layout)
-        if output == "eigenmatrix":
-            parts = [(elements, eigenmatrix_tiles(batch, found, number, layout))]
-        elif not batch.distinct:
-            parts = [(elements, hessian_tiles(batch, found, number, layout))]
+        elements, layout = bucket.own_columns.elements, tiling(bucket.matrix_size(output))
+        readers = _tile_readers(batch, bucket, output, start)
+        if output != "hessian" or not batch.distinct:
+            parts = [(elements, matrix_tiles(batch, found, number, output, layout))]
         else:
             slopes = _with_terms(batch, found, number, start, slopes, places)
             parts = [

@@ -32,7 +32,8 @@ def compare(problem: Problem, computed):
     computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
     # what is no eigenvalue must not reach the root, whose derivative would be multiplied with 0 only afterwards
-    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), computed)
+    others = jnp.where(references.present, references.factor, 1.0) * computed + references.shift
+    computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), others)
     if references.n_groups:
         computed = computed - _offsets(references, computed)
     return jnp.where(references.present, computed, 0.0)
@@ -89,6 +90,11 @@ def residuals(problem: Problem, vector):
 def loss(problem: Problem, vector):
     """Σ residual², q2mm's definition: no factor 1/2, no division by the number of references."""
     return (residuals(problem, vector) ** 2).sum()
+
+
+def prediction_slopes(problem: Problem, vector, weights):
+    """Derivatives of the weighted sum of `predictions`, weights (R,), by the vector: (n,)."""
+    return jax.vjp(partial(predictions, problem), vector)[1](weights)[0]
 
 
 def hessian_product(problem, vector, direction):

@@ -1,18 +1,21 @@
 """What a batch of molecules computes for the references: from parameters to energies, Hessians and eigenvalues."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.hessian import energies, hessians
+from q2mm_accel.kernel.hessian import energies, gradients, hessians
 from q2mm_accel.kernel.spectrum import eigenpairs, mass_weighted
-from q2mm_accel.problem.arrays import Batch
+from q2mm_accel.problem.arrays import MATRICES, Array, Batch, Bucket
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 
 def compute_batch(batch: Batch, parameters):
     """What references read, (P,), from all parameters of the force field.
 
-    Energies [kcal/mol], eigenvalues [hartree/(bohr² u)], Hessians and eigenmatrices [hartree/bohr²].
+    Energies [kcal/mol], gradients [kcal/mol/Å] and along modes [kcal/mol/(Å u^1/2)], eigenvalues and matrices of modes
+    [hartree/(bohr² u)], Hessians and eigenmatrices [hartree/bohr²].
 
     Args:
         batch: the molecules.
@@ -21,20 +24,35 @@ def compute_batch(batch: Batch, parameters):
     Returns:
         The values.
     """
-    total, matrices = mechanics(batch, parameters)
-    values, _ = spectra(batch, matrices)
-    return gather(batch, total, matrices, values)
+    found = mechanics(batch, parameters)
+    values, _ = spectra(batch, found.hessians)
+    return gather(batch, found, values)
 
 
-def mechanics(batch: Batch, parameters):
-    """Of each bucket the energies (M,) [kcal/mol] and Hessians (M, D, D) [hartree/bohr²]; None where not needed."""
+class Mechanics(NamedTuple):
+    """Of each bucket what follows from the potential; None where no bucket needs it."""
+
+    energies: list
+    """(M,) [kcal/mol]."""
+    gradients: list
+    """(M, D) [kcal/mol/Å]."""
+    hessians: list
+    """(M, D, D) [hartree/bohr²]."""
+
+
+def mechanics(batch: Batch, parameters) -> Mechanics:
+    """What the references of a batch need, from all parameters of the force field (n_parameters,)."""
     needed = {output for bucket in batch.buckets for output in bucket.outputs}
     vector = parameters.astype(batch.dtype)
     nothing = [None] * len(batch.buckets)
-    total = energies(batch, vector) if "energy" in needed else nothing
-    if needed <= {"energy"}:
-        return total, nothing
-    return total, [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(batch, vector)]
+    matrices = nothing
+    if needed & {"eigenvalues", *MATRICES}:
+        matrices = [matrix * KCALMOLA2_TO_HESSIAN_AU for matrix in hessians(batch, vector)]
+    return Mechanics(
+        energies(batch, vector) if "energy" in needed else nothing,
+        gradients(batch, vector) if needed & {"gradient", "mode_gradient"} else nothing,
+        matrices,
+    )
 
 
 def spectra(batch: Batch, matrices):
@@ -64,18 +82,22 @@ def spectra(batch: Batch, matrices):
     return values, vectors
 
 
-def gather(batch: Batch, total, matrices, values):
+def gather(batch: Batch, found: Mechanics, values):
     """What references read, (P,), from what `mechanics` and `spectra` give for each bucket; linear in all of it."""
     results = []
     for number, bucket in enumerate(batch.buckets):
-        dtype = bucket.inverse_root_masses.dtype
-        if "energy" in bucket.outputs:
-            results.append(total[number].astype(dtype))
-        if "eigenvalues" in bucket.outputs:
-            results.append(values[number].astype(dtype))
-        if "hessian" in bucket.outputs:
-            results.append(matrices[number].astype(dtype))
-        if "eigenmatrix" in bucket.outputs and bucket.eigenvectors is not None:
-            matrix = matrices[number].astype(dtype)
-            results.append(jnp.swapaxes(bucket.eigenvectors, 1, 2) @ matrix @ bucket.eigenvectors)
-    return jnp.concatenate([result.reshape(-1) for result in results])[batch.read]
+        for output in bucket.outputs:
+            result = _output(bucket, output, *(each[number] for each in (*found, values)))
+            results.append(result.astype(bucket.inverse_root_masses.dtype).reshape(-1))
+    return jnp.concatenate(results)[batch.read]
+
+
+def _output(bucket: Bucket, output: str, energy, gradient, matrix, values) -> Array:
+    """One of `OUTPUTS`."""
+    plain = {"energy": energy, "gradient": gradient, "eigenvalues": values, "hessian": matrix}
+    if output in plain:
+        return plain[output]
+    basis = jnp.asarray(bucket.basis(output))
+    if output == "mode_gradient":
+        return (gradient.astype(basis.dtype)[:, None] @ basis)[:, 0]
+    return jnp.swapaxes(basis, 1, 2) @ matrix.astype(basis.dtype) @ basis

@@ -105,6 +105,16 @@ def mm3_stretch_bend(first, second, bend, force_constant, first_length, second_l
     return faded(jnp.sin(angle + bend)) * stretch_bend(first, second, bend, force_constant)
 
 
+def bond_bend(stretch, bend, force_constant, *_):
+    """E = k d dθ, of one bond of an angle."""
+    return force_constant * stretch * bend
+
+
+def mm3_bond_bend(stretch, bend, force_constant, length, angle):
+    """E = w k d dθ, with the w of `mm3_stretch_bend`."""
+    return faded(jnp.sin(angle + bend)) * bond_bend(stretch, bend, force_constant)
+
+
 def bend_bend(first, second, force_constant, *_):
     """E = k d_1 d_2, of two angles at one atom."""
     return force_constant * first * second
@@ -178,6 +188,7 @@ _COMMON = {
     "harmonic_improper": harmonic,
     "stretch_stretch": stretch_stretch,
     "stretch_bend": stretch_bend,
+    "bond_bend": bond_bend,
     "bend_bend": bend_bend,
     "coulomb": coulomb,
     "special_vdw": lennard_jones,
@@ -194,10 +205,11 @@ FORMS["mm3"] = Form(
         "angle": mm3_angle,
         "vdw": mm3_vdw,
         "stretch_bend": mm3_stretch_bend,
+        "bond_bend": mm3_bond_bend,
         "special_vdw": mm3_vdw,
     },
     _GEOMETRIC | {"vdw_radii": total},
-    faded=frozenset({"stretch_bend"}),
+    faded=frozenset({"stretch_bend", "bond_bend"}),
 )
 FORMS["amber"] = Form(_COMMON, _GEOMETRIC | {"vdw_radii": arithmetic_mean}, one_four={"vdw": 0.5, "coulomb": 1.0 / 1.2})
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from q2mm_accel.kernel.hessian import (
     Coefficients,
     atom_parameters,
+    directions,
     pair_coefficients,
     place_of_pairs,
     term_coefficients,
@@ -115,6 +116,30 @@ def energy_slopes(batch: Batch, found: Changes):
         types = types_of_atoms(batch.buckets[number], kind, place_of_pairs(batch, kind)[1])
         sums = jnp.einsum("mti,wmij->twm", types, found.pairs[kind][number].value)
         return sums.reshape(-1, *shapes[number])
+
+    return joined(batch, by_bucket(total, shapes), of_pairs)
+
+
+def gradient_slopes(batch: Batch, found: Changes):
+    """Derivatives of the gradients of each bucket's molecules, (n_parameters, M, D) [kcal/mol/Å]."""
+    shapes = [bucket.component_present.shape for bucket in batch.buckets]
+    total = jnp.zeros((batch.n_parameters, sum(math.prod(shape) for shape in shapes)), batch.dtype)
+    for kind, each in found.terms.items():
+        terms, present = batch.terms[kind], batch.terms[kind].present[:, None]
+        components = jnp.where(present, terms.components, 0)
+        first = jnp.stack([jnp.where(present, one, 0.0) for one in terms.first])
+        for column, slopes in enumerate(each.slopes):
+            parameter = jnp.where(present, terms.parameters[:, column, None], 0)
+            total = total.at[parameter, components].add((slopes[:, :, None] * first).sum(axis=0))
+
+    def of_pairs(kind, number):
+        bucket, slope = batch.buckets[number], found.pairs[kind][number].slope
+        types = types_of_atoms(bucket, kind, place_of_pairs(batch, kind)[1])
+        unit = directions(bucket)
+        # the parameter is the first atom's, which is the one whose force it is, or the other
+        own = jnp.einsum("mti,wmij,maij->twmai", types, slope, unit)
+        result = own + jnp.einsum("mtj,wmji,maij->twmai", types, slope, unit)
+        return result.reshape(-1, *shapes[number])
 
     return joined(batch, by_bucket(total, shapes), of_pairs)
 

@@ -103,6 +103,14 @@ def _pair_changes(bucket: Bucket, found: Changes, number: int) -> list[_PairChan
     return results
 
 
+def matrix_tiles(batch: Batch, found: Changes, number: int, output: str, layout: Tiling):
+    """The change of an output of a bucket that is a symmetric matrix, as a function of a tile's corner."""
+    basis = batch.buckets[number].basis(output)
+    if basis is None:
+        return hessian_tiles(batch, found, number, layout)
+    return tiles_in_basis(batch, found, number, basis, layout)
+
+
 def hessian_tiles(batch: Batch, found: Changes, number: int, layout: Tiling):
     """The change of a bucket's Hessians, as a function of a tile's corner."""
     bucket, width = batch.buckets[number], layout.width
@@ -165,17 +173,26 @@ def _hessian_tile_of_pairs(pairs: _PairChanges, width: int):
     return pairs.columns, of_tile
 
 
-def eigenmatrix_tiles(batch: Batch, found: Changes, number: int, layout: Tiling):
-    """The change of a bucket's Hessians in the basis of the QM Hessians' eigenvectors, as a function of a tile's corner."""
+def tiles_in_basis(batch: Batch, found: Changes, number: int, basis, layout: Tiling):
+    """The change of Wᵀ H W with the Hessians H of a bucket, as a function of a tile's corner.
+
+    Args:
+        batch: the batch.
+        found: the changes of its coefficients.
+        number: of the bucket.
+        basis: W, any constant matrix of each molecule, (M, D, K).
+        layout: tiles of K rows and columns.
+
+    Returns:
+        Corner -> (M, L, area).
+    """
     bucket, width = batch.buckets[number], layout.width
     first = sum(len(each.component_present) for each in batch.buckets[:number])
     n_molecules, n_columns = bucket.own_columns.elements.shape
-    vectors = bucket.eigenvectors
-    assert vectors is not None, "a bucket with eigenmatrices has eigenvectors"
-    basis = jnp.pad(vectors, ((0, 0), (0, 0), (0, layout.size - vectors.shape[2])))
+    basis = jnp.pad(basis, ((0, 0), (0, 0), (0, layout.size - basis.shape[2])))
     local, groups = local_changes(batch, found), bucket.own_columns.groups
     sides = [_sides(batch, kind, group, local[kind], basis, first) for kind, group in groups.items()]
-    of_pairs = [_eigenmatrix_tile_of_pairs(each, basis, width) for each in _pair_changes(bucket, found, number)]
+    of_pairs = [_tile_of_pairs_in_basis(each, basis, width) for each in _pair_changes(bucket, found, number)]
 
     def of_tile(corner):
         result = jnp.zeros((n_molecules, n_columns, width, width), basis.dtype)
@@ -210,7 +227,7 @@ def _sides(batch: Batch, kind: str, group, local, basis, first: int):
     return molecule, uses.column[use[:, 0]], rows, own
 
 
-def _eigenmatrix_tile_of_pairs(pairs: _PairChanges, basis, width: int):
+def _tile_of_pairs_in_basis(pairs: _PairChanges, basis, width: int):
     """As `_hessian_tile_of_pairs`: Σ_j v_jᵀ C_j v_j - Σ_i (v_iᵀ y_i + y_iᵀ v_i) over all atoms.
 
     C_j is the change of the own block of j; y_i = Σ_j K_ij v_j times the change of the parameters of i.

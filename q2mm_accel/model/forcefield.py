@@ -41,34 +41,28 @@ class ForceField:
         harmonic_dihedral_force_constants, harmonic_dihedral_values: E = k (φ - φ0)², the deviation within ±180 degrees; so
             too harmonic_improper_force_constants, harmonic_improper_values.
         improper_force_constants, improper_periodicities (2 by default), improper_phases (180): as torsions.
-        stretch_stretch_force_constants, stretch_bend_force_constants, bend_bend_force_constants: E = k d1 d2, or
-            k (d1 + d2) dθ, deviations from the equilibria of the bonds and angles of the same atoms.
+        stretch_stretch_force_constants, bond_bend_force_constants, bend_bend_force_constants: E = k d1 d2, deviations from
+            the equilibria of the bonds and angles of the same atoms; stretch_bend_force_constants: E = k (d1 + d2) dθ.
         coulomb_charges [e]: E = 332.06 q_i q_j / r.
         special_vdw_radii [Å], special_vdw_epsilons [kcal/mol]: of pairs instead of combined ones; in the form mm3 the radius
             is the distance of the minimum, in others half of it.
-
-    And further ones:
-
-        harmonic_dihedral, harmonic_improper: E = k (φ - φ0)², the deviation within ±180 degrees, with _force_constants
-            [kcal/mol/rad²] and _values [degrees]. improper: as torsion, with periodicity 2 and phase 180 degrees by default.
-        stretch_stretch, stretch_bend, bend_bend: E = k times the product of deviations of bonds and angles from their own
-            equilibria, of both bonds added in stretch_bend; with _force_constants [kcal/mol by Å², Å rad and rad²].
-        coulomb_charges [e]: E = 332.06 q q' / r. special_vdw_radii [Å] and special_vdw_epsilons: those of chosen pairs, as
-            the form would combine them.
 
     Attributes:
         form: name of the functional form, "harmonic", "mm3", "amber" or one that was registered.
         labels: one name per parameter, in the order of `parameters`; made from the types' numbers by default.
         arrays: the arrays by field.
+        limits: lower and upper bound of each type, shape (n_types, 2), by field, where they are not those of the kind: see
+            `with_bounds`.
 
     Raises:
-        ParameterError: an unknown field, arrays of unequal length, values that are not finite, a periodicity below 1, or
-            labels that do not fit.
+        ParameterError: an unknown field, arrays of unequal length, values that are not finite, a periodicity below 1,
+            labels that do not fit, or malformed limits.
     """
 
     form: str
     labels: tuple[str, ...]
     arrays: Mapping[str, np.ndarray]
+    limits: Mapping[str, np.ndarray]
 
     def __init__(
         self,
@@ -76,13 +70,15 @@ class ForceField:
         *,
         labels: Sequence[str] | None = None,
         arrays: Mapping[str, ArrayLike] | None = None,
+        limits: Mapping[str, ArrayLike] | None = None,
         **fields: ArrayLike | None,
     ) -> None:
         """Convert to read-only float64 arrays and check them."""
         if not isinstance(form, str):
             raise FormError(f"form is {form!r}; give the name of a functional form, such as 'harmonic' or 'mm3'.")
-        if not isinstance({} if arrays is None else arrays, Mapping):
-            raise ParameterError(f"arrays is {arrays!r:.60}; it must map fields to arrays.")
+        for name, given in (("arrays", arrays), ("limits", limits)):
+            if not isinstance({} if given is None else given, Mapping):
+                raise ParameterError(f"{name} is {given!r:.60}; it must map fields to arrays.")
         defaults = constant_fields()
         given = {**(arrays or {}), **fields}
         given = {name: values for name, values in given.items() if values is not None or name not in defaults}
@@ -90,10 +86,11 @@ class ForceField:
         checked = _complete({name: _field(name, values) for name, values in given.items()})
         object.__setattr__(self, "arrays", MappingProxyType(checked))
         object.__setattr__(self, "labels", self._labels(labels))
+        object.__setattr__(self, "limits", MappingProxyType(self._checked_limits(limits or {})))
 
     def __reduce__(self) -> tuple:
         """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
-        return partial(in_order, type(self), self.form), (self.labels, dict(self.arrays))
+        return partial(in_order, type(self), self.form), (self.labels, dict(self.arrays), dict(self.limits))
 
     def __dir__(self) -> list[str]:
         """With the fields of all kinds."""
@@ -180,9 +177,59 @@ class ForceField:
 
     @property
     def bounds(self) -> Bounds:
-        """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`."""
-        lower, upper = np.array(self.each(lambda parameter: parameter.bounds), dtype=np.float64).reshape(-1, 2).T
+        """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`: `limits`, or else the kind's."""
+        rows = [self._limits_of(parameter)[number] for _, number, parameter in self._entries()]
+        lower, upper = np.array(rows, dtype=np.float64).reshape(-1, 2).T
         return bounds_between(lower, upper)
+
+    @property
+    def pinned(self) -> np.ndarray:
+        """Which parameters no fit moves, for their bounds coincide; shape (n_parameters,)."""
+        return self.bounds.lb == self.bounds.ub
+
+    def with_bounds(self, **bounds: ArrayLike) -> Self:
+        """The same force field with other default bounds, which fits take unless they are given bounds of their own.
+
+        Args:
+            bounds: field -> (lower, upper), or one such pair for each of its types, shape (n_types, 2), such as
+                bond_force_constants=(-3600.0, 3600.0). Where both are equal, the parameter is pinned: no fit moves it.
+
+        Returns:
+            The new force field.
+
+        Raises:
+            ParameterError: an unknown field, or bounds that are malformed.
+        """
+        known = parameter_fields()
+        for name in bounds:
+            if name not in known:
+                raise ParameterError(f"a force field has no adjustable {name!r}; fields are {', '.join(known)}.")
+        wide = {
+            name: np.broadcast_to(given, (len(getattr(self, name)), 2)) if np.shape(given) == (2,) else given
+            for name, given in bounds.items()
+        }
+        return replace(self, limits={**self.limits, **wide})
+
+    def _limits_of(self, parameter: Parameter) -> np.ndarray:
+        """Lower and upper bound of each type, shape (n_types, 2)."""
+        declared = np.broadcast_to(np.array(parameter.bounds), (len(getattr(self, parameter.field)), 2))
+        return self.limits.get(parameter.field, declared)
+
+    def _checked_limits(self, limits: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+        known, checked = parameter_fields(), {}
+        for name, given in limits.items():
+            if name not in known:
+                raise ParameterError(f"limits: a force field has no adjustable {name!r}; fields are {', '.join(known)}.")
+            shape = (len(getattr(self, name)), 2)
+            array = real_array(given, f"limits of {name}", ParameterError, shape=shape, finite=False)
+            for number in np.flatnonzero(~(array[:, 0] <= array[:, 1])):  # NaN too
+                raise ParameterError(
+                    f"limits: {name}[{number}] has the bounds {array[number, 0]} and {array[number, 1]}; give a lower bound "
+                    "and an upper one that is not below it."
+                )
+            array.flags.writeable = False
+            checked[name] = array
+        return checked
 
     @property
     def typical_scale(self) -> np.ndarray:
@@ -204,7 +251,13 @@ class ForceField:
         return [what(parameter) for _, _, parameter in self._entries()]
 
 
-def in_order(made: Callable[..., _Made], form: str, labels: Sequence[str], arrays: Mapping[str, ArrayLike]) -> _Made:
+def in_order(
+    made: Callable[..., _Made],
+    form: str,
+    labels: Sequence[str],
+    arrays: Mapping[str, ArrayLike],
+    limits: Mapping[str, ArrayLike] | None = None,
+) -> _Made:
     """A force field from arrays that were stored kind after kind, in the order of its labels.
 
     Raises:
@@ -218,7 +271,7 @@ def in_order(made: Callable[..., _Made], form: str, labels: Sequence[str], array
             f"these parameters were stored in the order of the kinds {', '.join(stored)}, but here it is "
             f"{', '.join(expected)}. Register your kinds in the same order."
         )
-    return made(form=form, labels=labels, arrays=arrays)
+    return made(form=form, labels=labels, arrays=arrays, limits=limits)
 
 
 def _field(name: str, values: ArrayLike | None) -> np.ndarray:

@@ -219,19 +219,19 @@ _ANY_DIHEDRAL = (-360.0, 360.0)
 """Default bounds of equilibrium dihedrals: a full turn beyond either side, so that 180 degrees is within them."""
 
 _DECLARED: tuple[Kind | PairKind, ...] = (
-    # the first five with q2mm's default bounds; bonds and angles may be negative: reaction coordinates
+    # the first five with q2mm's default bounds, but for the stiffness of bonds and angles, which is not below 0 in a minimum
     Kind(
         name="bond",
         n_atoms=2,
         coordinates=(Coordinate("distance", (0, 1), equilibrium=1),),
-        parameters=(_stiffness("bond", "kcal/mol/Å²", (-3600.0, 3600.0), 50.0), _distances("bond", (0.5, 3.0))),
+        parameters=(_stiffness("bond", "kcal/mol/Å²", (0.0, 3600.0), 50.0), _distances("bond", (0.5, 3.0))),
     ),
     Kind(
         name="angle",
         n_atoms=3,
         coordinates=(Coordinate("angle", (0, 1, 2), equilibrium=1),),
         parameters=(
-            _stiffness("angle", "kcal/mol/rad²", (-720.0, 720.0), 30.0),
+            _stiffness("angle", "kcal/mol/rad²", (0.0, 720.0), 30.0),
             Parameter("angle_values", "theta0", "degrees", (30.0, 180.0), 5.0),
         ),
     ),
@@ -311,6 +311,14 @@ _DECLARED: tuple[Kind | PairKind, ...] = (
             Read("angle", "angle_values", (0, 1, 2)),
         ),
     ),
+    Kind(  # the bond i-j of an angle i-j-k: the other bond has a term of its own, with a constant of its own
+        name="bond_bend",
+        n_atoms=3,
+        coordinates=(Coordinate("distance", (0, 1), equilibrium=1), Coordinate("angle", (0, 1, 2), equilibrium=2)),
+        parameters=(_stiffness("bond_bend", "kcal/mol/Å/rad", (-500.0, 500.0), 20.0),),
+        reads=(Read("bond", "bond_lengths", (0, 1)), Read("angle", "angle_values", (0, 1, 2))),
+        equivalent=(0, 1, 2),
+    ),
     Kind(  # angles i-j-k and k-j-l at the atom j, with the bond j-k in common
         name="bend_bend",
         n_atoms=4,
@@ -334,6 +342,9 @@ _DECLARED: tuple[Kind | PairKind, ...] = (
         instead_of="vdw",
     ),
 )
+
+SIGNED_BOUNDS = {"bond_force_constants": (-3600.0, 3600.0), "angle_force_constants": (-720.0, 720.0)}
+"""q2mm's bounds, for `ForceField.with_bounds`: along a reaction coordinate, bonds and angles may be softer than nothing."""
 
 KINDS: dict[str, Kind | PairKind] = {kind.name: kind for kind in _DECLARED}
 """All kinds by name, in the order of the parameter vector."""

@@ -21,6 +21,9 @@ INDEX_WIDTHS = {
     "bond_length": 2,
     "bond_angle": 3,
     "torsion_angle": 4,
+    "force": 1,
+    "normal_mode": 2,
+    "mode_displacement": 1,
 }
 """Kinds of references, and how many integers their index has (None: the name of a group)."""
 
@@ -35,10 +38,14 @@ ROW = np.dtype(
         ("weight", np.float64),
         ("group", np.int32),
         ("index", np.int32, (4,)),
+        ("floor", np.float64),
     ],
     align=True,
 )
-"""One reference as numbers: 48 bytes, where an object with its own integers and tuple takes some 300."""
+"""One reference as numbers: 56 bytes, where an object with its own integers and tuple takes some 300."""
+
+DEFAULT_FLOOR = 300.0
+"""[cm⁻¹] Modes softer than that count as if they had this frequency where deviations are divided by frequencies."""
 
 _TOO_LARGE = 2**31
 """Systems and indices are 32-bit integers."""
@@ -53,13 +60,25 @@ class Reference:
     Attributes:
         kind: "energy" (absolute, kcal/mol), "relative_energy" (kcal/mol, up to a constant common to its group),
             "frequency" (cm⁻¹), "hessian_element", "eig_diagonal", "eig_offdiagonal" (hartree/bohr²), "bond_length" (Å),
-            "bond_angle", "torsion_angle" (degrees).
+            "bond_angle", "torsion_angle" (degrees), "force" (kcal/mol/Å), "normal_mode" (cm⁻¹), "mode_displacement"
+            (Å u^1/2).
         value: the reference value, in the unit above.
         weight: multiplies the residual before it is squared; a reference of weight 0 is left out.
         system: number of the system it belongs to.
         index: the mode (into the sorted list of all 3N, from 0) for frequency and eig_diagonal; (row, column) for
-            hessian_element and eig_offdiagonal; atoms for the geometry kinds; the group's name for relative_energy.
+            hessian_element and eig_offdiagonal; atoms for the geometry kinds; the group's name for relative_energy; the
+            Cartesian component 3 atom + axis for force; a pair (i, j) of `Molecule.normal_modes` for normal_mode, one of
+            them for mode_displacement.
         label: used in messages and tables.
+        floor: [cm⁻¹] of normal_mode and mode_displacement; of no meaning for other kinds.
+
+    With ν_k, λ_k and v_k of the system's `Molecule.normal_modes` (λ in frequencies squared), f_k = max(|ν_k|, floor), and
+    the gradient g and Hessian H of the force field at the QM geometry:
+
+    - normal_mode: ν_i δ_ij + (v_iᵀ M^-½ H M^-½ v_j - λ_i δ_ij) / (f_i + f_j), on the diagonal the frequency of a mode to
+      first order, beside it the coupling of two modes. Linear in H, and QM's modes say which mode is which.
+    - mode_displacement: v_kᵀ M^-½ g / max(|λ_k|, floor²), by how much the mode is displaced in the force field's own
+      minimum, to first order.
     """
 
     kind: str
@@ -68,6 +87,7 @@ class Reference:
     system: int = 0
     index: int | tuple[int, ...] | str | None = None
     label: str = ""
+    floor: float = DEFAULT_FLOOR
 
     def __str__(self) -> str:
         """The label, or the kind with its index."""
@@ -96,6 +116,8 @@ def check_reference(reference: Reference) -> None:
     if not is_position(reference.system):
         raise ReferenceDataError(f"{reference}: system is {reference.system!r}; give the system's number, from 0.")
     _check_index(reference)
+    if not (_is_real(reference.floor) and reference.floor > 0.0):
+        raise ReferenceDataError(f"{reference}: the floor is {reference.floor!r}; give a frequency above 0 in cm⁻¹.")
     if not (reference.label is None or isinstance(reference.label, str)):
         raise ReferenceDataError(f"{reference}: the label is {reference.label!r}; give text.")
 
@@ -180,6 +202,11 @@ class ReferenceTable(Sequence[Reference]):
         return self.rows["group"]
 
     @property
+    def floor(self) -> np.ndarray:
+        """Frequency [cm⁻¹] below which modes count as if they had it, (R,)."""
+        return self.rows["floor"]
+
+    @property
     def indices(self) -> np.ndarray:
         """The integers of the index, -1 where there are fewer than four, (R, 4)."""
         return self.rows["index"]
@@ -251,8 +278,9 @@ class ReferenceTable(Sequence[Reference]):
         return f"<references: {', '.join(f'{count} {kind}' for kind, count in self.kind_counts().items()) or 'none'}>"
 
     def _made(self, start: int, stop: int) -> Iterator[Reference]:
-        columns = (self.rows[name][start:stop].tolist() for name in ("kind", "value", "weight", "system", "group", "index"))
-        for number, (code, value, weight, system, group, index) in enumerate(zip(*columns, strict=True), start):
+        names = ("kind", "value", "weight", "system", "group", "index", "floor")
+        columns = (self.rows[name][start:stop].tolist() for name in names)
+        for number, (code, value, weight, system, group, index, floor) in enumerate(zip(*columns, strict=True), start):
             kind = REFERENCE_KINDS[code]
             width = INDEX_WIDTHS[kind]
             if width is None:
@@ -261,4 +289,4 @@ class ReferenceTable(Sequence[Reference]):
                 where = None
             else:
                 where = index[0] if width == 1 else tuple(index[:width])
-            yield Reference(kind, value, weight, system, where, self.labels.get(number, ""))
+            yield Reference(kind, value, weight, system, where, self.labels.get(number, ""), floor)

@@ -1,5 +1,6 @@
 """What the force field shall reproduce: references collected one by one, or whole spectra and matrices at a time."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import overload
 
@@ -7,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
-from q2mm_accel.model.arguments import as_tuple, real_array
+from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
+from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.reference_table import (
+    DEFAULT_FLOOR,
     REFERENCE_KINDS,
     ROW,
     Reference,
@@ -16,6 +19,11 @@ from q2mm_accel.model.reference_table import (
     check_reference,
     is_position,
 )
+from q2mm_accel.model.vibrations import NormalModes
+from q2mm_accel.units import BOHR_TO_ANGSTROM, FREQUENCY_FACTOR, GRADIENT_AU_TO_KCALMOLA
+
+_STATIONARY = 2e-3
+"""Largest component of the gradient [hartree/bohr] of a stationary point: four times the limit of common optimizers."""
 
 
 class ReferenceData:
@@ -85,7 +93,7 @@ class ReferenceData:
             self._labels[self._count] = str(reference.label)
         numbers = float(reference.value), float(reference.weight)
         row = (REFERENCE_KINDS.index(reference.kind), reference.system, *numbers, group)
-        self._grown(1)[0] = (*row, (*integers, -1, -1, -1, -1)[:4])
+        self._grown(1)[0] = (*row, (*integers, -1, -1, -1, -1)[:4], float(reference.floor))
 
     def _grown(self, count: int) -> np.ndarray:
         """`count` further rows, to be filled."""
@@ -96,7 +104,7 @@ class ReferenceData:
             self._rows = rows
         return self._rows[start : self._count]
 
-    def _fill(self, kind: str | np.ndarray, values, weight, system: int, *index) -> None:
+    def _fill(self, kind: str | np.ndarray, values, weight, system: int, *index, floor: float = DEFAULT_FLOOR) -> None:
         """Add many references that have been checked.
 
         Args:
@@ -105,8 +113,10 @@ class ReferenceData:
             weight: one, or (n,).
             system: the system of all of them.
             index: shape (n,), for each integer of the index.
+            floor: of modes.
         """
         rows = self._grown(len(values))
+        rows["floor"] = floor
         rows["kind"] = REFERENCE_KINDS.index(kind) if isinstance(kind, str) else kind
         rows["system"], rows["value"], rows["weight"], rows["group"], rows["index"] = system, values, weight, -1, -1
         for place, integers in enumerate(index):
@@ -211,6 +221,89 @@ class ReferenceData:
         kinds = np.where(diagonal, REFERENCE_KINDS.index("eig_diagonal"), REFERENCE_KINDS.index("eig_offdiagonal"))
         weights = np.where(diagonal, np.where(row == 0, weight_first, weight_diagonal), weight_offdiagonal)
         self._fill(kinds, matrix[row, column], weights, system, row, np.where(diagonal, -1, column))
+
+    def add_normal_modes(
+        self,
+        molecule: Molecule,
+        system: int = 0,
+        floor: float = DEFAULT_FLOOR,
+        weight_diagonal: float = 0.02,
+        weight_offdiagonal: float = 0.01 * math.sqrt(2.0),
+        weight_displacement: float = 100.0,
+        stationary: bool = True,
+    ) -> None:
+        """Add what a force field must have so that the molecule stays where it is and vibrates as QM says.
+
+        For K vibrations (3N - 6, 3N - 5 of a linear molecule) K frequencies and K (K - 1) / 2 couplings ("normal_mode"),
+        and K displacements ("mode_displacement"); all are linear in force constants, and no mode can be taken for another.
+        With the default weights a deviation of 50 cm⁻¹ counts as 1, and so do 0.01 Å u^1/2.
+
+        Args:
+            molecule: with a QM Hessian; that of the system.
+            system: the system.
+            floor: modes softer than that [cm⁻¹] count as if they had this frequency.
+            weight_diagonal: weight of frequencies [1/cm⁻¹].
+            weight_offdiagonal: weight of couplings [1/cm⁻¹].
+            weight_displacement: weight of displacements [1/(Å u^1/2)]; 0 leaves forces out.
+            stationary: whether the geometry is a stationary point of QM, so that nothing shall be displaced. If not, the
+                displacements to reproduce are those of `molecule.gradient`.
+
+        Raises:
+            ReferenceDataError: no Hessian; or a gradient that is not small at a stationary point, or missing elsewhere.
+        """
+        what = f"system {system} ({instance(molecule, Molecule, 'molecule', ReferenceDataError).name})"
+        if molecule.hessian is None:
+            raise ReferenceDataError(f"{what}: normal modes need the QM Hessian; create the Molecule with hessian=.")
+        modes = molecule.normal_modes
+        displaced = _displacements(molecule, modes, floor, what, truth(stationary, "stationary", ReferenceDataError))
+        row, column = np.tril_indices(len(modes.eigenvalues))
+        for kind, index, weight in (
+            ("normal_mode", (0, 0), weight_diagonal),
+            ("normal_mode", (1, 0), weight_offdiagonal),
+            ("mode_displacement", 0, weight_displacement),
+        ):
+            check_reference(Reference(kind, 0.0, weight, system, index, floor=floor))
+        diagonal = row == column
+        values = np.where(diagonal, modes.frequencies[row], 0.0)
+        weights = np.where(diagonal, weight_diagonal, weight_offdiagonal)
+        self._fill("normal_mode", values, weights, system, row, column, floor=floor)
+        self._fill("mode_displacement", displaced, weight_displacement, system, np.arange(len(displaced)), floor=floor)
+
+    def add_forces(self, molecule: Molecule, system: int = 0, weight: float = 1.0) -> None:
+        """Add the QM forces on all atoms, of any geometry: frames of a trajectory, displaced molecules, conformers.
+
+        Args:
+            molecule: with a QM gradient; that of the system.
+            system: the system.
+            weight: of each component [1/(kcal/mol/Å)].
+
+        Raises:
+            ReferenceDataError: the molecule has no gradient.
+        """
+        name = instance(molecule, Molecule, "molecule", ReferenceDataError).name
+        if molecule.gradient is None:
+            raise ReferenceDataError(f"system {system} ({name}): forces need QM's; create the Molecule with gradient=.")
+        values = -GRADIENT_AU_TO_KCALMOLA * molecule.gradient.ravel()
+        check_reference(Reference("force", float(values[0]), weight, system, 0))
+        self._fill("force", values, weight, system, np.arange(len(values)))
+
+
+def _displacements(molecule: Molecule, modes: NormalModes, floor: float, what: str, stationary: bool) -> np.ndarray:
+    """By how much QM's gradient displaces each mode, (K,) [Å u^1/2]."""
+    if stationary:
+        largest = 0.0 if molecule.gradient is None else float(np.max(np.abs(molecule.gradient)))
+        if largest > _STATIONARY:
+            raise ReferenceDataError(
+                f"{what}: the largest component of its QM gradient is {largest:.2g} hartree/bohr (limit {_STATIONARY}), so "
+                "this geometry is not a stationary point. Optimize it, or pass stationary=False to reproduce the gradient."
+            )
+        return np.zeros(len(modes.eigenvalues))
+    if molecule.gradient is None:
+        raise ReferenceDataError(
+            f"{what}: stationary is False, but there is no gradient; create the Molecule with gradient=."
+        )
+    along = modes.vectors.T @ (molecule.gradient / np.sqrt(molecule.masses)[:, None]).ravel()
+    return BOHR_TO_ANGSTROM * along / np.maximum(np.abs(modes.eigenvalues), (floor / FREQUENCY_FACTOR) ** 2)
 
 
 def _square(matrix: ArrayLike, system: int) -> np.ndarray:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from q2mm_accel.errors import HessianError, ParameterError, TopologyError
+from q2mm_accel.errors import EstimateWarning, HessianError, ParameterError, TopologyError, warn_user
 from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import KINDS
+from q2mm_accel.model.kinds import KINDS, SIGNED_BOUNDS
 from q2mm_accel.model.perceive import type_means
+from q2mm_accel.model.saddle import method_c
 from q2mm_accel.model.system import System
 from q2mm_accel.model.topology import angle_values, distances
 from q2mm_accel.units import (
@@ -25,10 +26,8 @@ BOND_FACTOR = AU_TO_MDYNA * MDYNA_TO_KCALMOLA2
 ANGLE_FACTOR = AU_TO_MDYN_ANGLE * MDYNA_RAD2_TO_KCALMOLRAD2
 """hartree/rad² -> k of E = k (θ - θ0)² [kcal/mol/rad²]; q2mm's constants make it 0.04% smaller than 627.51/2."""
 
-REACTION_EIGENVALUE = 1.0
-"""[hartree/bohr²] What method C puts in place of the reaction coordinate's eigenvalue."""
-_LARGEST_FLAT_EIGENVALUE = 1e-4
-"""[hartree/bohr²] A lowest eigenvalue above minus this is a translation or rotation with round-off."""
+_NATURAL = ("D", "E")
+"""Methods of `Molecule.as_minimum` that leave the Hessian's negative curvature as it is."""
 _LINEAR_SINE = 1e-10
 """Sine of an angle below which its plane is undefined and any perpendicular direction serves (q2mm's limit)."""
 _ZERO_STIFFNESS = 1e-10
@@ -47,7 +46,8 @@ def estimate_force_constants(
     is Σ λ |v·u|. A bond's k is that along the bond, the mean of i -> j and j -> i. An angle's two legs, perpendicular
     to each bond in the angle's plane, act in series: 1/k = 1/(k_ij r_ij²) + 1/(k_kj r_kj²). Estimates are averaged over
     all terms of a type in all systems, and so are bond lengths and angles, which become the equilibrium values.
-    Types without terms and all other parameters keep their values.
+    Types without terms, equilibria that the force field pins and all other parameters keep their values. So does a force
+    constant whose estimate is outside its bounds, as where a bond was perceived wrongly: a warning names it.
 
     Where -H_ij has two equal eigenvalues (a bond on a symmetry axis) their eigenvectors are arbitrary in their plane:
     noise or the orientation sets them, and with them the stiffness of an angle's leg, within a factor of √2.
@@ -58,7 +58,8 @@ def estimate_force_constants(
         scaling: factor on all force constants, for the error of the QM method; 0.963 is q2mm's for B3LYP/6-31G(d).
         transition_state: whether to turn transition states into minima first, one value for all systems or one for
             each. Method C: the most negative eigenvalue of the Cartesian Hessian, the reaction coordinate, becomes
-            1 hartree/bohr², the other negative ones 0.
+            1 hartree/bohr², the other negative ones 0. Bonds and angles of the result may then be negative in fits, as far
+            as q2mm's bounds allow, for the data still have the reaction coordinate. `Molecule.as_minimum` turns both.
 
     Returns:
         The new force field.
@@ -66,8 +67,10 @@ def estimate_force_constants(
     Raises:
         HessianError: a molecule has no Hessian, or is no transition state though `transition_state` says so.
         TopologyError: no systems, or a term has a type that the force field lacks.
-        ParameterError: no force field, the scaling is not positive, `transition_state` has the wrong length, or an
-            estimated force constant is outside the default bounds.
+        ParameterError: no force field, the scaling is not positive, or `transition_state` has the wrong length.
+
+    Warns:
+        EstimateWarning: a force constant keeps its value, for its estimate is outside its bounds.
 
     Source: Seminario, Int. J. Quantum Chem. 1996, 60, 1271; angles: Farrugia et al., J. Chem. Theory Comput. 2026, 22,
     469; scaling: Scott and Radom, J. Phys. Chem. 1996, 100, 16502; method C: Limé and Norrby, J. Comput. Chem. 2015,
@@ -78,6 +81,20 @@ def estimate_force_constants(
     scaling = float(real_array(scaling, "scaling", ParameterError, shape=()))
     turned = _one_for_each(transition_state, len(systems))
     _check(systems, forcefield, scaling)
+    if any(turned) or any(system.molecule.turned in _NATURAL for system in systems):
+        own = {field: bounds for field, bounds in SIGNED_BOUNDS.items() if field not in forcefield.limits}
+        forcefield = forcefield.with_bounds(**own)
+    estimated = _estimate(systems, forcefield, scaling, turned)
+    hybrid = [system.molecule.turned == "E" for system in systems]
+    if any(hybrid):
+        estimated = _where_positive(estimated, _estimate(systems, forcefield, scaling, np.logical_or(turned, hybrid)))
+    return _within_bounds(systems, forcefield, estimated)
+
+
+def _estimate(
+    systems: Sequence[System], forcefield: ForceField, scaling: float, turned: Sequence[bool] | np.ndarray
+) -> ForceField:
+    """Bonds and angles of all types with terms; `turned` says which Hessians method C turns first."""
     hessians = [_hessian(system, turn) for system, turn in zip(systems, turned, strict=True)]
     geometries = [system.molecule.coordinates for system in systems]
     measured = {
@@ -91,9 +108,14 @@ def estimate_force_constants(
         equilibria = [measure(*arguments) for arguments in zip(geometries, atoms, strict=True)]
         for name, values in zip(KINDS[kind].fields, (stiffness, equilibria), strict=True):
             changes[name] = type_means(types, values, getattr(forcefield, name))
-    estimated = replace(forcefield, **changes)
-    _check_bounds(systems, estimated)
-    return estimated
+    return replace(forcefield, **changes)
+
+
+def _where_positive(natural: ForceField, turned: ForceField) -> ForceField:
+    """Method E: what method D estimates, but force constants of method C where those are not above 0."""
+    fields = ("bond_force_constants", "angle_force_constants")
+    kept = {field: getattr(natural, field) for field in fields}
+    return replace(natural, **{field: np.where(own > 0.0, own, getattr(turned, field)) for field, own in kept.items()})
 
 
 def _bond_estimates(hessian: np.ndarray, coordinates: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -142,17 +164,7 @@ def _hessian(system: System, transition_state: bool) -> np.ndarray:
             f"{molecule.name}: it has no Hessian, so there is nothing to estimate force constants from; pass hessian= "
             "when creating the Molecule, or leave it out here."
         )
-    if not transition_state:
-        return molecule.hessian
-    eigenvalues, eigenvectors = np.linalg.eigh(molecule.hessian)
-    if eigenvalues[0] > -_LARGEST_FLAT_EIGENVALUE:
-        raise HessianError(
-            f"{molecule.name}: the lowest eigenvalue of its Hessian is {eigenvalues[0]:.2g} hartree/bohr², so it is a "
-            "minimum and not a transition state; pass transition_state=False, or one value for each system."
-        )
-    turned = np.maximum(eigenvalues, 0.0)
-    turned[0] = REACTION_EIGENVALUE
-    return (eigenvectors * turned) @ eigenvectors.T
+    return method_c(molecule.hessian, molecule.name) if transition_state else molecule.hessian
 
 
 def _one_for_each(transition_state: bool | Iterable[bool], n_systems: int) -> list[bool]:
@@ -179,17 +191,33 @@ def _check(systems: Sequence[System], forcefield: ForceField, scaling: float) ->
                 )
 
 
-def _check_bounds(systems: Sequence[System], estimated: ForceField) -> None:
-    """Raise for a force constant that a fit could not start from; types without terms are not this estimate's."""
+def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceField) -> ForceField:
+    """The estimate, but for force constants from which no fit could start and for pinned equilibria."""
     values, bounds = estimated.parameters, estimated.bounds
-    start = 0
+    values[estimated.pinned] = old.parameters[estimated.pinned]
     for kind in ("bond", "angle"):
-        for type_number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):
-            place = start + 2 * int(type_number)
-            if not bounds.lb[place] <= values[place] <= bounds.ub[place]:
-                raise ParameterError(
-                    f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]} to "
-                    f"{bounds.ub[place]}. Look for a wrongly perceived bond among its terms; for a transition state, "
-                    "where a negative stiffness can all but cancel another, pass transition_state=True."
-                )
-        start += 2 * estimated.n_types(kind)
+        field = KINDS[kind].fields[0]
+        for number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):
+            place = estimated.positions(kind)[number, 0]
+            if bounds.lb[place] <= values[place] <= bounds.ub[place]:
+                continue
+            warn_user(
+                f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]:g} to "
+                f"{bounds.ub[place]:g}; it keeps {old.parameters[place]:.6g}. Its terms: "
+                f"{_named_terms(systems, kind, int(number))}. If one of them is no bond, name it in perceive(exclude=); a "
+                f"transition state needs as_minimum or transition_state=True; or widen with_bounds({field}=).",
+                EstimateWarning,
+            )
+            values[place] = old.parameters[place]
+    return estimated.with_parameters(values)
+
+
+def _named_terms(systems: Sequence[System], kind: str, number: int) -> str:
+    """The first terms of a type, with their molecules."""
+    found = [
+        f"{'-'.join(f'{system.molecule.symbols[i]}{i}' for i in row)} of {system.molecule.name}"
+        for system in systems
+        for atoms, types in [system.terms(kind)]
+        for row in atoms[types == number].tolist()
+    ]
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

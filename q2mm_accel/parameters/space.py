@@ -83,7 +83,8 @@ def parameter_space(
 
     Args:
         forcefield: the force field.
-        active: the parameters that may move, as `selected` reads them; all by default. The others are frozen.
+        active: the parameters that may move, as `selected` reads them; all by default. The others are frozen, and so are
+            those that the force field pins, such as the equilibria of linear angles.
         ties: parameters that follow from others.
         parameter_scale: shape (n_parameters,), or "typical" for `ForceField.typical_scale`; 1 by default.
 
@@ -96,12 +97,14 @@ def parameter_space(
     n_parameters, values = forcefield.n_parameters, forcefield.parameters
     scale = _checked_scale(parameter_scale, forcefield)
     moving = np.ones(n_parameters, dtype=bool) if active is None else selected(active, forcefield, "active")
+    moving &= ~forcefield.pinned
     resolved = resolve_ties(ties, forcefield)
     tied = np.isin(np.arange(n_parameters), list(resolved))
     free = np.flatnonzero(moving & ~tied)
     if n_parameters and not len(free):
         raise ParameterError(
-            f"active and ties leave nothing to fit: none of the {n_parameters} parameters is free. Name some in active."
+            f"active and ties leave nothing to fit: none of the {n_parameters} parameters is free. Name some in active "
+            "that the force field does not pin by equal bounds."
         )
     column = dict(zip(free.tolist(), range(len(free)), strict=True))
     offset = np.where(moving | tied, 0.0, values)

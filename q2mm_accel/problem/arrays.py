@@ -5,7 +5,7 @@ by axis (component of axis a and atom i at a N + i) so that the block of an axis
 are evaluated together make a batch: their Hessians follow each other in one flat buffer; bonded terms of all molecules
 stand in one list per kind and add into that buffer. Batches of the same shapes are stacked, and take turns or go to
 several devices. Every padded entry is masked where it is used, whatever it holds; but for those of `Fixed` and of
-eigenvectors, which are 0.
+of eigenvectors and modes, which are 0.
 """
 
 from dataclasses import dataclass, field
@@ -144,6 +144,8 @@ class Bucket:
     """(M, D) whether the component belongs to a real atom."""
     eigenvectors: Array | None
     """(M, D, D) columns: eigenvectors of the QM Hessians; None when no reference needs them."""
+    modes: Array | None
+    """(M, D, D) columns: M^-½ times the QM Hessians' normal modes, 0 beyond them; None when no reference needs them."""
     fixed: Fixed | None
     """None when every term has a free parameter."""
     columns: Columns | None
@@ -158,6 +160,15 @@ class Bucket:
         """The geometry of a bucket with pairs."""
         assert self.geometry is not None, "a bucket without pairs has no distances"
         return self.geometry
+
+    def basis(self, output: str) -> Array | None:
+        """The constant W (M, D, K) of an output that is Wᵀ H W or Wᵀ g; None of all others."""
+        return {"eigenmatrix": self.eigenvectors, "mode_matrix": self.modes, "mode_gradient": self.modes}.get(output)
+
+    def matrix_size(self, output: str) -> int:
+        """Number of rows of an output that is a symmetric matrix: K, or D of the Hessian."""
+        basis = self.basis(output)
+        return self.component_present.shape[1] if basis is None else basis.shape[2]
 
     @property
     def own_columns(self) -> Columns:
@@ -216,6 +227,10 @@ class References:
     """(R,) position in what all batches read, one after another."""
     is_frequency: Array
     """(R,) whether the output is an eigenvalue that is compared as a frequency."""
+    factor: Array
+    """(R,) by which other outputs are multiplied."""
+    shift: Array
+    """(R,) what is added to them then."""
     group: Array
     """(R,) group of a relative energy; `n_groups` for all others."""
     n_groups: int = _static()
@@ -274,5 +289,14 @@ class Problem:
         return sum(batches * molecules * size**2 for batches, molecules, size in shapes)
 
 
-OUTPUTS = ("energy", "eigenvalues", "hessian", "eigenmatrix")
-"""What a bucket can compute: (M,), (M, D), (M, D, D) and (M, D, D)."""
+OUTPUTS = ("energy", "gradient", "mode_gradient", "eigenvalues", "hessian", "eigenmatrix", "mode_matrix")
+"""What a bucket can compute, in the order in which it is gathered."""
+MATRICES = ("hessian", "eigenmatrix", "mode_matrix")
+"""Those that are symmetric matrices (M, D, D)."""
+
+
+def output_size(output: str, n_components: int) -> int:
+    """Number of elements of an output of a molecule with D = 3 N components."""
+    if output in MATRICES:
+        return n_components**2
+    return 1 if output == "energy" else n_components

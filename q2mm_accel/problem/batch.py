@@ -1,15 +1,16 @@
 """From systems to the padded arrays of a batch, with everything that does not depend on the parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Coordinate, Kind, form_named, pair_kinds, term_kinds
+from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
-from q2mm_accel.problem.arrays import Batch, Bucket, Columns, Fixed, Geometry, Pairs, Terms
+from q2mm_accel.problem.arrays import MATRICES, Batch, Bucket, Columns, Fixed, Geometry, Pairs, Terms
 from q2mm_accel.problem.columns import Followed, batch_columns, filled_up
 from q2mm_accel.problem.internal import angle_pieces, dihedral_pieces, distance_pieces
 from q2mm_accel.problem.layout import Slot, Stack
@@ -72,7 +73,7 @@ def build_stack(
             for kind, count in counts.items()
         }
         uses, columns = {}, [None] * len(stack.shapes)
-        if any({"hessian", "eigenmatrix"} & set(needed) for needed in outputs):
+        if any(set(MATRICES) & set(needed) for needed in outputs):
             kinds = [of_pairs for of_pairs, _ in contents]
             uses, columns = batch_columns(terms, of_batch, forcefield, places, stack.shapes, kinds, followed)
         buckets = tuple(
@@ -230,7 +231,8 @@ def _build_bucket(
         pairs={kind: _build_pairs(kind, systems, shape, factors) for kind, factors in kinds.items()},
         inverse_root_masses=_padded(masses, by_axis).reshape(n_molecules, -1),
         component_present=_padded(atoms, by_axis, bool).reshape(n_molecules, -1),
-        eigenvectors=_build_eigenvectors(systems, n_molecules, n_atoms) if "eigenmatrix" in outputs else None,
+        eigenvectors=_bases(_eigenvectors, systems, shape) if "eigenmatrix" in outputs else None,
+        modes=_bases(_cartesian_modes, systems, shape) if {"mode_matrix", "mode_gradient"} & set(outputs) else None,
         fixed=_build_fixed(systems, n_molecules, n_atoms) if with_background else None,
         columns=columns,
         coordinates=_padded(places, by_axis).reshape(n_molecules, -1) if moving else None,
@@ -288,13 +290,22 @@ def _build_fixed(systems: Sequence[System], n_molecules: int, n_atoms: int) -> F
     return Fixed(energy, gradient.reshape(n_molecules, size), hessian.reshape(n_molecules, size, size))
 
 
-def _build_eigenvectors(systems, n_molecules, n_atoms) -> np.ndarray:
-    """Eigenvectors of the QM Hessians, components axis by axis; column k of a molecule is its mode k."""
+def _bases(columns_of: Callable, systems: Sequence[System], shape: tuple[int, int]) -> np.ndarray:
+    """Columns for each molecule that has a QM Hessian, components axis by axis."""
+    n_molecules, n_atoms = shape
     result = np.zeros((n_molecules, 3, n_atoms, 3 * n_atoms))
     for number, system in enumerate(systems):
-        if system.molecule.hessian is None:
-            continue
-        n = system.molecule.n_atoms
-        _, vectors = np.linalg.eigh(system.molecule.hessian)
-        result[number, :, :n, : 3 * n] = vectors.reshape(n, 3, 3 * n).transpose(1, 0, 2)
+        if system.molecule.hessian is not None:
+            columns, n = columns_of(system.molecule), system.molecule.n_atoms
+            result[number, :, :n, : columns.shape[1]] = columns.reshape(n, 3, -1).transpose(1, 0, 2)
     return result.reshape(n_molecules, 3 * n_atoms, 3 * n_atoms)
+
+
+def _eigenvectors(molecule: Molecule) -> np.ndarray:
+    """Eigenvectors of the QM Hessian; column k is its mode k."""
+    return np.linalg.eigh(molecule.known_hessian("eigenvectors"))[1]
+
+
+def _cartesian_modes(molecule: Molecule) -> np.ndarray:
+    """M^-½ times the normal modes."""
+    return molecule.normal_modes.vectors / np.sqrt(np.repeat(molecule.masses, 3))[:, None]

@@ -56,7 +56,7 @@ def build_problem(
             build_stack(stack, systems, space.forcefield, slots, needed, read, distinct, followed, moving)
             for stack, needed, read in zip(stacks, outputs, reads, strict=True)
         ),
-        references=build_references(table, table.weight if weights is None else weights, source),
+        references=build_references(table, table.weight if weights is None else weights, source, systems),
         expansion=Expansion(space.offset, space.columns, space.coefficients),
         priors=_padded(priors),
         f_scale=np.array(f_scale, dtype=np.float64),

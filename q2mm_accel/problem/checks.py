@@ -21,6 +21,7 @@ from q2mm_accel.errors import (
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Coordinate, Form, Kind, form_named, term_kinds
+from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.reference_table import Reference, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.parameters.space import ParameterSpace
@@ -33,6 +34,9 @@ _RESOLUTION = {
     **{kind: (1e-3, "kcal/mol") for kind in ("energy", "relative_energy")},
     "frequency": (1e-2, "cm⁻¹"),
     **{kind: (1e-5, "hartree/bohr²") for kind in ("hessian_element", "eig_diagonal", "eig_offdiagonal")},
+    "force": (0.01, "kcal/mol/Å"),
+    "normal_mode": (0.01, "cm⁻¹"),
+    "mode_displacement": (1e-5, "Å u^1/2"),
 }
 """Distance of neighbouring float32 numbers at a reference value above which they are too far apart, by kind."""
 _LEAST_WEIGHT = 1e-16
@@ -167,10 +171,17 @@ def _impossible(references: ReferenceTable, systems: Sequence[System]) -> np.nda
     missing = references.system >= len(systems)
     system = np.where(missing, 0, references.system)
     # a system that does not exist has no modes, and no references go without any system
-    n_modes = np.array([3 * system.molecule.n_atoms for system in systems] or [0])[system]
+    sizes = np.array([3 * system.molecule.n_atoms for system in systems] or [0])[system]
     without_hessian = np.array([system.molecule.hessian is None for system in systems] or [True])[system]
-    beyond = (output != OUTPUTS.index("energy")) & (references.indices.max(axis=1) >= n_modes)
-    return missing | (output < 0) | beyond | (without_hessian & (output == OUTPUTS.index("eigenmatrix")))
+    of_modes = _is_output(output, "mode_matrix", "mode_gradient")
+    for number in np.unique(references.system[of_modes & ~missing & ~without_hessian]):
+        sizes[of_modes & (system == number)] = len(systems[number].molecule.normal_modes.eigenvalues)
+    beyond = ~_is_output(output, "energy") & (references.indices.max(axis=1) >= sizes)
+    return missing | (output < 0) | beyond | (without_hessian & (of_modes | _is_output(output, "eigenmatrix")))
+
+
+def _is_output(codes: np.ndarray, *names: str) -> np.ndarray:
+    return np.isin(codes, [OUTPUTS.index(name) for name in names])
 
 
 def _refuse(reference: Reference, systems: Sequence[System]) -> None:
@@ -183,6 +194,8 @@ def _refuse(reference: Reference, systems: Sequence[System]) -> None:
             f"{reference} ({molecule.name}): {reference.kind} needs the geometry relaxed by the force field, but every "
             f"observable here is computed at the QM geometry; use one of {', '.join(OUTPUT_OF)}."
         )
+    if OUTPUT_OF[reference.kind] in ("mode_matrix", "mode_gradient"):
+        _refuse_mode(reference, molecule)
     if np.max(np.asarray(reference.index)) >= 3 * molecule.n_atoms:
         raise ReferenceDataError(
             f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have the "
@@ -191,6 +204,17 @@ def _refuse(reference: Reference, systems: Sequence[System]) -> None:
     raise ReferenceDataError(
         f"{reference} ({molecule.name}): an eigenmatrix element needs the eigenvectors of the QM Hessian; "
         "create the Molecule with hessian=."
+    )
+
+
+def _refuse_mode(reference: Reference, molecule: Molecule) -> None:
+    if molecule.hessian is None:
+        raise ReferenceDataError(
+            f"{reference} ({molecule.name}): normal modes are those of the QM Hessian; create the Molecule with hessian=."
+        )
+    raise ReferenceDataError(
+        f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have "
+        f"{len(molecule.normal_modes.eigenvalues)} vibrations, from 0."
     )
 
 

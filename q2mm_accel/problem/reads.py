@@ -6,9 +6,12 @@ from itertools import compress, pairwise
 import numpy as np
 
 from q2mm_accel.model.reference_table import ReferenceTable
+from q2mm_accel.model.system import System
+from q2mm_accel.model.vibrations import NormalModes
 from q2mm_accel.problem import layout
-from q2mm_accel.problem.arrays import OUTPUTS, References
+from q2mm_accel.problem.arrays import MATRICES, OUTPUTS, References, output_size
 from q2mm_accel.problem.layout import Slot, Stack
+from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 OUTPUT_OF = {
     "energy": "energy",
@@ -17,6 +20,9 @@ OUTPUT_OF = {
     "hessian_element": "hessian",
     "eig_diagonal": "eigenmatrix",
     "eig_offdiagonal": "eigenmatrix",
+    "force": "gradient",
+    "normal_mode": "mode_matrix",
+    "mode_displacement": "mode_gradient",
 }
 """The output that a kind of reference reads."""
 
@@ -75,18 +81,13 @@ def build_reads(
 def reads_are_distinct(references: ReferenceTable) -> bool:
     """Whether no two references read the same element of a symmetric matrix, above or below its diagonal."""
     output = output_codes(references)
-    chosen = np.isin(output, [OUTPUTS.index("hessian"), OUTPUTS.index("eigenmatrix")])
+    chosen = np.isin(output, [OUTPUTS.index(name) for name in MATRICES])
     row, column = references.indices[chosen, :2].T.astype(np.int64)
     column = np.where(column < 0, row, column)
     size = max(row.max(initial=0), column.max(initial=0)) + 1
     matrix = references.system[chosen].astype(np.int64) * len(OUTPUTS) + output[chosen]
     keys = (matrix * size + np.maximum(row, column)) * size + np.minimum(row, column)
     return len(np.unique(keys)) == len(keys)
-
-
-def _size(output: str, n_atoms: int) -> int:
-    """Number of elements of a molecule's output."""
-    return {"energy": 1, "eigenvalues": 3 * n_atoms}.get(output, (3 * n_atoms) ** 2)
 
 
 def _origins(slots: Mapping[int, Slot], stacks: Sequence[Stack], outputs) -> np.ndarray:
@@ -97,13 +98,14 @@ def _origins(slots: Mapping[int, Slot], stacks: Sequence[Stack], outputs) -> np.
         for bucket, ((n_molecules, n_atoms), names) in enumerate(zip(stack.shapes, needed, strict=True)):
             for name in names:
                 of_stack[bucket, name] = position
-                position += n_molecules * _size(name, n_atoms)
+                position += n_molecules * output_size(name, 3 * n_atoms)
         starts.append(of_stack)
     origins = np.full((len(slots), len(OUTPUTS)), -1, dtype=np.int64)
     for system, slot in slots.items():
         for number, name in enumerate(OUTPUTS):
             if (slot.bucket, name) in starts[slot.stack]:
-                origins[system, number] = starts[slot.stack][slot.bucket, name] + slot.row * _size(name, slot.n_atoms)
+                size = output_size(name, 3 * slot.n_atoms)
+                origins[system, number] = starts[slot.stack][slot.bucket, name] + slot.row * size
     return origins
 
 
@@ -112,26 +114,32 @@ def _sources(references: ReferenceTable, slots: Mapping[int, Slot], origins: np.
     n_atoms = np.array([slot.n_atoms for _, slot in sorted(slots.items())], dtype=np.int64)[references.system]
     row, column = references.indices[:, :2].T.astype(np.int64)
     column = np.where(column < 0, row, column)  # one integer names an element of the diagonal
-    # Hessians are ordered axis by axis: component 3 i + a of a molecule stands at a N + i, N its padded number of atoms
-    of_hessian = (row % 3 * n_atoms + row // 3) * 3 * n_atoms + column % 3 * n_atoms + column // 3
-    elements = {"eigenvalues": row, "hessian": of_hessian, "eigenmatrix": row * 3 * n_atoms + column}
+    # components are ordered axis by axis: 3 i + a of a molecule stands at a N + i, N its padded number of atoms
+    by_axis, other = (each % 3 * n_atoms + each // 3 for each in (row, column))
+    size = 3 * n_atoms
+    elements = {"gradient": by_axis, "hessian": by_axis * size + other, "mode_gradient": row, "eigenvalues": row}
+    elements |= dict.fromkeys(("eigenmatrix", "mode_matrix"), row * size + column)
     output = output_codes(references)
     within = np.select([output == OUTPUTS.index(name) for name in elements], list(elements.values()), 0)
     return origins[references.system, output] + within
 
 
-def build_references(references: ReferenceTable, weights: np.ndarray, source: np.ndarray) -> References:
+def build_references(
+    references: ReferenceTable, weights: np.ndarray, source: np.ndarray, systems: Sequence[System]
+) -> References:
     """The padded reference arrays.
 
     Args:
         references: those with weight, in the user's order.
         weights: shape (R,), theirs, or balanced ones.
         source: shape (R,), where each finds what it reads.
+        systems: the molecules.
 
     Returns:
         The arrays, of NumPy.
     """
     n, n_groups = len(references), len(references.groups)
+    factor, shift = _scales(references, systems)
 
     def column(values, dtype: type, padding):
         result = np.full(layout.quantised(n), padding, dtype=dtype)
@@ -144,6 +152,34 @@ def build_references(references: ReferenceTable, weights: np.ndarray, source: np
         weight=column(weights, np.float64, 0.0),
         source=column(source, np.int64, 0),
         is_frequency=column(references.is_kind("frequency"), bool, False),
+        factor=column(factor, np.float64, 1.0),
+        shift=column(shift, np.float64, 0.0),
         group=column(np.where(references.group < 0, n_groups, references.group), np.int32, n_groups),
         n_groups=n_groups,
     )
+
+
+def _scales(references: ReferenceTable, systems: Sequence[System]) -> tuple[np.ndarray, np.ndarray]:
+    """By what outputs are multiplied, and what is added then, so that they are in the references' units, (R,) each."""
+    factor, shift = np.ones(len(references)), np.zeros(len(references))
+    factor[references.is_kind("force")] = -1.0
+    for kind, scales in (("normal_mode", _scales_of_modes), ("mode_displacement", _scales_of_displacements)):
+        of_kind = references.is_kind(kind)
+        for number in np.unique(references.system[of_kind]):
+            rows = np.flatnonzero(of_kind & (references.system == number))
+            modes = systems[number].molecule.normal_modes
+            factor[rows], shift[rows] = scales(modes, references.floor[rows], references.indices[rows, :2].T)
+    return factor, shift
+
+
+def _scales_of_modes(modes: NormalModes, floor: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Elements of Vᵀ M^-½ H M^-½ V [hartree/(bohr² u)] become ν_i δ_ij + (element - λ_i δ_ij) / (f_i + f_j) [cm⁻¹]."""
+    (row, column), size = index, np.abs(modes.frequencies)
+    factor = FREQUENCY_FACTOR**2 / (np.maximum(size[row], floor) + np.maximum(size[column], floor))
+    return factor, np.where(row == column, modes.frequencies[row] - factor * modes.eigenvalues[row], 0.0)
+
+
+def _scales_of_displacements(modes: NormalModes, floor: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Elements of Vᵀ M^-½ g [kcal/mol/(Å u^1/2)] are divided by the stiffness of their modes."""
+    stiffness = np.maximum(np.abs(modes.eigenvalues[index[0]]), (floor / FREQUENCY_FACTOR) ** 2)
+    return KCALMOLA2_TO_HESSIAN_AU / stiffness, np.zeros(len(stiffness))

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate, evaluate_all
 from oracles import exact
 from oracles.cases import FORMS, bent_hcn, carbon_dioxide, rotation
@@ -18,7 +19,6 @@ from oracles.formulas import bond_angle, mp, mpf, term_energy
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearAngleWarning, TopologyError
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.topology import angles
 from q2mm_accel.problem.internal import NEARLY_LINEAR, angle_pieces
 
@@ -36,7 +36,7 @@ LINEAR = {"hcn": load_molecule("hcn"), "c2h2": load_molecule("c2h2"), "co2": car
 
 def linear_case(name, form):
     """A linear molecule with stretched bonds and angles of 180 degrees."""
-    (system,), start = perceive([LINEAR[name]], form=form, torsions=False)
+    (system,), start = perceive_bare([LINEAR[name]], form=form, torsions=False)
     assert np.all(np.abs(start.angle_values - 180.0) <= 1e-12)
     values = {"bond_lengths": 0.95 * start.bond_lengths, "angle_values": np.full_like(start.angle_values, 180.0)}
     constants = {name: getattr(start, name) for name in ("bond_force_constants", "angle_force_constants")}
@@ -46,7 +46,7 @@ def linear_case(name, form):
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_linear_angle_is_180_degrees_to_the_last_digit_in_any_orientation(name):
     molecule, rng = LINEAR[name], np.random.default_rng(1)
-    triples = angles(perceive([molecule], torsions=False)[0][0].bond_atoms)
+    triples = angles(perceive_bare([molecule], torsions=False)[0][0].bond_atoms)
     for turn in [np.eye(3), *(rotation(rng) for _ in range(50))]:
         points = (molecule.coordinates @ turn.T)[triples]
         supplement, first, second = angle_pieces(points)

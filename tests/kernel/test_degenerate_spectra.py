@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate, problem_of
 from oracles import exact
 from oracles.cases import ammonia, at, benzene, methane, rotation
@@ -21,7 +22,6 @@ from q2mm_accel.datasets import load_molecule
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.spectrum import SMALLEST_FREQUENCY
 from q2mm_accel.model.kinds import KINDS
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 ROUNDING = 2.220446049250313e-16
@@ -42,7 +42,7 @@ def with_own_types(system, forcefield):
 
 def symmetric_case(molecule, form="mm3"):
     """A molecule off equilibrium, though symmetric, with torsions that keep benzene flat."""
-    (system,), forcefield = perceive([molecule], form=form, periodicities=(2,))
+    (system,), forcefield = perceive_bare([molecule], form=form, periodicities=(2,))
     forcefield = replace(
         forcefield,
         bond_lengths=forcefield.bond_lengths * np.linspace(0.98, 0.97, forcefield.n_types("bond")),
@@ -133,7 +133,7 @@ MODES = 12
 def torsion_path(stretch):
     """Hydrogen peroxide with bonds `stretch` off equilibrium, all modes as references, and the place of the torsion's k."""
     molecule = load_molecule("h2o2")
-    (system,), forcefield = perceive([molecule], form="mm3", periodicities=(1,))
+    (system,), forcefield = perceive_bare([molecule], form="mm3", periodicities=(1,))
     forcefield = replace(
         forcefield,
         bond_lengths=forcefield.bond_lengths + stretch,

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate, evaluate_all
 from oracles import exact
 from oracles.draws import DRAW, DRAWS
@@ -20,7 +21,6 @@ from oracles.draws import DRAW, DRAWS
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, ReferenceData, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import UnmatchedTermWarning
-from q2mm_accel.model.perceive import perceive
 
 # a single molecule has not every type of the set
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -89,7 +89,7 @@ def moved(forcefield, rng):
 def all_molecules(form):
     """Systems with every kind of term, and their force field away from equilibrium."""
     with pytest.warns(UnmatchedTermWarning, match="c2h2"):
-        systems, forcefield = perceive([load_molecule(name) for name in MOLECULES], form=form, vdw=True, urey_bradley=True)
+        systems, forcefield = perceive_bare(map(load_molecule, MOLECULES), form, vdw=True, urey_bradley=True)
     return systems, moved(forcefield, np.random.default_rng(5))
 
 

@@ -265,6 +265,22 @@ def test_elements_of_matrices_that_several_references_read_agree_with_forward_di
     assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
 
 
+def test_matrices_in_any_basis_agree_with_forward_differentiation():
+    systems, forcefield, references = case("mm3")
+    of_eigenmatrices = [reference for reference in references if reference.kind in KINDS["eigenmatrices"]]
+    problem = problem_of(systems, forcefield, of_eigenmatrices, plan=PLAN)
+    (stack,) = problem.stacks
+    rng, count, buckets = np.random.default_rng(5), 5, []
+    for bucket in stack.buckets:
+        mixed = bucket.eigenvectors @ rng.standard_normal((bucket.eigenvectors.shape[-1], count))
+        buckets.append(replace(bucket, eigenvectors=mixed))
+    buckets = tuple(buckets)
+    elements = sum(bucket.component_present.shape[1] * count**2 for bucket in buckets)
+    read = np.arange(stack.read.size).reshape(stack.read.shape) % elements  # some elements above and below the diagonal
+    problem = replace(problem, stacks=(replace(stack, buckets=buckets, read=read, distinct=False),))
+    assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
+
+
 def test_matrices_with_ties_priors_and_robust_losses_agree_with_forward_differentiation():
     systems, forcefield, references = case("mm3")
     bonds = [label for label in forcefield.labels if label.startswith("bond") and label.endswith("k")]

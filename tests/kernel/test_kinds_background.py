@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate_all
 from kinds_cases import displaced
 
 from q2mm_accel import Background, ForceField, FusedObjective, ReferenceData, System, frequencies
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 ACTIVE = ["stretch_bend_force_constants", "bond H-O k"]
@@ -28,7 +28,7 @@ def background(n_atoms, seed):
 def case():
     """Water and formaldehyde with bonds, angles and stretch-bends; the same with backgrounds; references by mode."""
     molecules = [displaced(name, 5, size=0.03) for name in ("water", "formaldehyde")]
-    plain, perceived = perceive(molecules, torsions=False)
+    plain, perceived = perceive_bare(molecules, torsions=False)
     plain = [
         System(each.molecule, arrays=each.arrays, stretch_bend_atoms=each.angle_atoms, stretch_bend_types=each.angle_types)
         for each in plain

@@ -101,7 +101,7 @@ def draw_cosines(draws, kind, name, widest):
 
 
 def draw_of_angles(draws, kind, name, angles):
-    """Couplings of two bonds, or of both with their angle, which is one of `angles` [degrees]."""
+    """Couplings of two bonds, or of one or both with their angle, which is one of `angles` [degrees]."""
     for angle in angles:
         points = chain(draws.rng, draws.rng.uniform(0.9, 2.0, 2), [np.radians(angle)])
         read = draws.equilibria(points, [(0, 1), (2, 1)], [(2, 1, 0)])
@@ -179,6 +179,7 @@ def evaluated(form):
         groups = [("stretch_bend", BENT), ("fading stretch_bend", FADING)]
         for name, angles in [*groups, ("stretch_bend that is gone", GONE)][: 3 if form == "mm3" else 2]:
             draw_of_angles(draws, "stretch_bend", name, angles)
+        draw_of_angles(draws, "bond_bend", "bond_bend", BENT if form == "damped" else FADING)
         draw_given_pairs(draws)
     draw_pairs(draws, "vdw", [(1.0, 2.2), (0.01, 1.0)])
     forcefield = draws.forcefield(form)
@@ -215,12 +216,13 @@ EXACT = {
         "stretch_stretch",
         "stretch_bend",
         "fading stretch_bend",
+        "bond_bend",
         "bend_bend",
         "coulomb",
         "vdw",
         "special_vdw",
     ),
-    "mm3": ("stretch_bend", "fading stretch_bend", "vdw", "special_vdw"),
+    "mm3": ("stretch_bend", "fading stretch_bend", "bond_bend", "vdw", "special_vdw"),
     "amber": ("vdw",),
 }
 

@@ -6,12 +6,12 @@ from functools import cache
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate, evaluate_all
 from oracles.openmm_engine import KINDS, OpenMMEngine
 
 from q2mm_accel import ForceField, Molecule, System
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.model.perceive import perceive
 
 # with kinds of terms switched off, their parameters are unused on purpose
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
@@ -25,7 +25,7 @@ def system_and_forcefield(name):
     molecule = load_molecule(name)
     noise = np.random.default_rng(11).normal(scale=0.05, size=molecule.coordinates.shape)
     molecule = replace(molecule, coordinates=molecule.coordinates + noise, hessian=None)
-    (system,), forcefield = perceive([molecule], vdw=True, urey_bradley=True)
+    (system,), forcefield = perceive_bare([molecule], vdw=True, urey_bradley=True)
     assert all(len(atoms) > 0 for atoms in (*(system.terms(k)[0] for k in KINDS if k != "vdw"), system.vdw_pairs))
     return system, forcefield
 

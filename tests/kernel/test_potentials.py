@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate
 from refusals import assert_refused, refusals
 from scipy.optimize import check_grad
@@ -14,7 +15,6 @@ from q2mm_accel import ForceField, FusedObjective, Molecule, ReferenceData, Syst
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormError
 from q2mm_accel.model import kinds
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import estimate_force_constants
 
 DEPTH = 110.0
@@ -61,7 +61,7 @@ def test_the_other_terms_are_those_of_the_form_it_is_like():
 
 def test_a_fit_with_morse_bonds_has_an_exact_gradient():
     register_form("mm3 with morse bonds", like="mm3", bond=morse)  # compiled programs are kept by the form's name
-    systems, start = perceive([load_molecule("ch3f")], form="mm3 with morse bonds")
+    systems, start = perceive_bare([load_molecule("ch3f")], form="mm3 with morse bonds")
     start = estimate_force_constants(systems, start)
     references = ReferenceData()
     references.add_frequencies(systems[0].molecule.frequencies()[6:], range(6, 15), weight=0.01)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import evaluate_all
 from kinds_cases import displaced, forgotten_after
 
@@ -29,7 +30,6 @@ from q2mm_accel.errors import FormError, ParameterError, TopologyError
 from q2mm_accel.io.results import read_forcefield, write_forcefield
 from q2mm_accel.kernel.potentials import arithmetic_mean, geometric_mean
 from q2mm_accel.model.kinds import FORMS, KINDS
-from q2mm_accel.model.perceive import perceive
 
 
 def morse(deviation, depth, steepness, length):
@@ -104,7 +104,7 @@ def case():
     """H-O-O-H, atoms O O H H, with angles of the package's kinds, and all references; a tie by label."""
     molecule = displaced("h2o2", 3, size=0.02)
     assert molecule.symbols == ("O", "O", "H", "H")
-    (system,), perceived = perceive([molecule], torsions=False)
+    (system,), perceived = perceive_bare([molecule], torsions=False)
     angles = {name: array for name, array in {**system.arrays, **perceived.arrays}.items() if name.startswith("angle")}
     terms = {name: angles.pop(name) for name in ("angle_atoms", "angle_types")}
     references = ReferenceData()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 
 from q2mm_accel import (
     Background,
@@ -21,7 +22,6 @@ from q2mm_accel import (
     Reference,
     ReferenceData,
     System,
-    perceive,
     register_kind,
 )
 from q2mm_accel.datasets import load_molecule
@@ -74,7 +74,7 @@ def test_parameters_stored_in_another_order_of_kinds_are_refused():
 
 def coupled(**changes):
     """Water with a stretch-bend term, and its force field."""
-    (system,), start = perceive([WATER])
+    (system,), start = perceive_bare([WATER])
     angle = system.angle_atoms.tolist()
     coupling = {"stretch_bend_atoms": angle, "stretch_bend_types": [0], **changes}
     fields = dict(start.arrays) | {"stretch_bend_force_constants": [10.0]}
@@ -106,7 +106,7 @@ def test_what_terms_read_counts_in_the_fingerprint():
 
 def test_a_coupling_across_a_straight_angle_is_warned_of_unless_the_form_fades_it():
     molecule = load_molecule("hcn")
-    (system,), start = perceive([molecule], torsions=False)
+    (system,), start = perceive_bare([molecule], torsions=False)
     terms = {"stretch_bend_atoms": system.angle_atoms, "stretch_bend_types": [0]}
     fields = dict(start.arrays) | {"stretch_bend_force_constants": [10.0], "angle_values": [180.0]}
     references = [Reference("energy", 0.0)]
@@ -116,7 +116,7 @@ def test_a_coupling_across_a_straight_angle_is_warned_of_unless_the_form_fades_i
 
 
 def test_a_background_of_more_digits_than_float32_has_is_refused():
-    (system,), start = perceive([WATER])
+    (system,), start = perceive_bare([WATER])
     background = Background(-4.0e5, np.zeros((3, 3)), np.zeros((9, 9)))
     problem = [replace(system, background=background)], start, [Reference("energy", -4.0e5 + 1.0)]
     FusedObjective(*problem, precision="mixed")
@@ -142,7 +142,7 @@ class Named(FusedObjective):
 
 
 def test_a_pickled_objective_keeps_what_a_subclass_added():
-    (system,), start = perceive([WATER])
+    (system,), start = perceive_bare([WATER])
     original = Named("mine", [system], start, [Reference("energy", 1.0)])
     before = len(pickle.dumps(original))
     original.residuals_jac(original.x0)
@@ -153,7 +153,7 @@ def test_a_pickled_objective_keeps_what_a_subclass_added():
 
 
 def test_force_fields_and_systems_cannot_be_changed_and_list_their_fields():
-    (system,), start = perceive([WATER])
+    (system,), start = perceive_bare([WATER])
     for described, field in ((start, "coulomb_charges"), (system, "coulomb_pairs")):
         with pytest.raises(TypeError):
             described.arrays[field] = np.zeros(1)

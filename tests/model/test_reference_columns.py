@@ -24,6 +24,9 @@ ALL_KINDS = [
     Reference("bond_length", 1.4, 10.0, 0, (0, 1)),
     Reference("bond_angle", 109.0, 1.0, 0, (1, 0, 2)),
     Reference("torsion_angle", 180.0, 1.0, 0, (3, 1, 0, 2)),
+    Reference("force", 0.5, 1.0, 0, 4),
+    Reference("normal_mode", 1700.0, 0.02, 0, (3, 3), floor=200.0),
+    Reference("mode_displacement", 0.0, 100.0, 1, 2),
     Reference("relative_energy", 2.5, 0.3, 5, "conformers"),
 ]
 
@@ -54,12 +57,12 @@ def test_rows_hold_plain_numbers_whatever_was_given():
 def test_columns():
     table = ReferenceData(ALL_KINDS).table
     assert [REFERENCE_KINDS[code] for code in table.kind] == [reference.kind for reference in ALL_KINDS]
-    for name in ("value", "weight", "system"):
+    for name in ("value", "weight", "system", "floor"):
         np.testing.assert_array_equal(getattr(table, name), [getattr(reference, name) for reference in ALL_KINDS])
     np.testing.assert_array_equal(table.indices[[1, 2, 5, 9]], [[-1] * 4, [0, -1, -1, -1], [7, 3, -1, -1], [3, 1, 0, 2]])
-    assert table.groups == ("conformers", "dimers") and table.group[[0, 1, 3, 10]].tolist() == [0, -1, 1, 0]
+    assert table.groups == ("conformers", "dimers") and table.group[[0, 1, 3, 13]].tolist() == [0, -1, 1, 0]
     assert table.kind_counts() == {"relative_energy": 3} | dict.fromkeys([each.kind for each in ALL_KINDS[1:3]], 1) | {
-        each.kind: 1 for each in ALL_KINDS[4:10]
+        each.kind: 1 for each in ALL_KINDS[4:13]
     }
     assert repr(table[1:3]) == "<references: 1 energy, 1 frequency>" and repr(table[:0]) == "<references: none>"
 
@@ -154,7 +157,7 @@ def test_matrices_take_no_object_per_element():
     data.add_eigenmatrix(matrix, system=1)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(data) == 400 * 401 and kept < 100 * len(data)  # 48 bytes each, and room to grow
+    assert len(data) == 400 * 401 and kept < 100 * len(data)  # 56 bytes each, and room to grow
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """Force constants from Hessians: closed forms on synthetic Hessians, invariances, refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from bare import perceive_bare
 from scipy.spatial.transform import Rotation
 from tolerances import CLOSED_FORM
 
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.errors import HessianError, ParameterError, TopologyError
+from q2mm_accel.errors import EstimateWarning, HessianError, ParameterError, TopologyError
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.perceive import START_ANGLE, START_BOND, perceive
 from q2mm_accel.model.seminario import ANGLE_FACTOR, BOND_FACTOR, estimate_force_constants
 from q2mm_accel.model.system import System
 from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_KCALMOL
@@ -68,7 +71,7 @@ def diatomic(curvature: float, length: float = 1.1, check: bool = True) -> Molec
 
 def estimated(molecules, **arguments) -> ForceField:
     """The unscaled estimates for the types of all molecules."""
-    return estimate_force_constants(*perceive(molecules, torsions=False), **{"scaling": 1.0, **arguments})
+    return estimate_force_constants(*perceive_bare(molecules, torsions=False), **{"scaling": 1.0, **arguments})
 
 
 def test_a_harmonic_bond_gives_back_its_force_constant():
@@ -155,18 +158,16 @@ def test_estimates_are_means_over_systems_and_scale_with_the_factor():
 
 def test_everything_but_bonds_and_angles_with_terms_keeps_its_value():
     molecule = load_molecule("h2o2")
-    systems, forcefield = perceive([molecule], vdw=True, urey_bradley=True)
+    systems, forcefield = perceive_bare([molecule], vdw=True, urey_bradley=True)
     n_bonds, n_angles = forcefield.n_types("bond"), forcefield.n_types("angle")
-    wider = ForceField(
-        **{field: getattr(forcefield, field) for field in forcefield.__dataclass_fields__ if field != "labels"}
-        | {
-            "bond_force_constants": [*forcefield.bond_force_constants, 5000.0],
-            "bond_lengths": [*forcefield.bond_lengths, 1.5],
-            "angle_force_constants": [*forcefield.angle_force_constants, 55.0],
-            "angle_values": [*forcefield.angle_values, 99.0],
-            "torsion_force_constants": [1.5, 2.5, 3.5],
-        }
-    )
+    more = {
+        "bond_force_constants": [*forcefield.bond_force_constants, 5000.0],
+        "bond_lengths": [*forcefield.bond_lengths, 1.5],
+        "angle_force_constants": [*forcefield.angle_force_constants, 55.0],
+        "angle_values": [*forcefield.angle_values, 99.0],
+        "torsion_force_constants": [1.5, 2.5, 3.5],
+    }
+    wider = ForceField("harmonic", arrays={**forcefield.arrays, **more})
     ours = estimate_force_constants(systems, wider)
     assert (ours.bond_force_constants[n_bonds], ours.bond_lengths[n_bonds]) == (5000.0, 1.5)
     assert (ours.angle_force_constants[n_angles], ours.angle_values[n_angles]) == (55.0, 99.0)
@@ -178,7 +179,7 @@ def test_everything_but_bonds_and_angles_with_terms_keeps_its_value():
 
 def test_a_molecule_without_hessian_is_named():
     molecule = load_molecule("water")
-    systems, forcefield = perceive([Molecule(molecule.symbols, molecule.coordinates, name="bare water")])
+    systems, forcefield = perceive_bare([Molecule(molecule.symbols, molecule.coordinates, name="bare water")])
     with pytest.raises(HessianError, match="bare water: it has no Hessian"):
         estimate_force_constants(systems, forcefield)
 
@@ -188,18 +189,31 @@ def test_a_minimum_is_not_accepted_as_a_transition_state():
         estimated([load_molecule("water")], transition_state=True)
 
 
-def test_a_force_constant_outside_the_bounds_is_named():
-    with pytest.raises(ParameterError, match=r"bond N-O k is estimated as 4481\.\d+, outside -3600\.0 to 3600\.0"):
-        estimated([diatomic(4.0, check=False)])
+def test_a_force_constant_that_cannot_be_estimated_keeps_its_value_and_its_terms_are_named():
+    with pytest.warns(EstimateWarning, match=r"bond N-O k is estimated as 4481\.\d+, outside -3600 to 3600.*N0-O1 of NO"):
+        assert estimated([diatomic(4.0, check=False)]).bond_force_constants.tolist() == [START_BOND]
+    with pytest.warns(EstimateWarning, match=r"angle H-O-H k is estimated as \d+\.\d+, outside -720 to 720.*H0-O1-H2"):
+        found = estimated([bent(1.0, 1.0, 100.0, angle=9.0, check=False)])
+    assert found.angle_force_constants.tolist() == [START_ANGLE]
+    assert not np.any(found.bond_force_constants == START_BOND)  # the estimate of everything else goes on
 
 
-def test_an_angle_outside_the_bounds_is_named_too():
-    with pytest.raises(ParameterError, match=r"angle H-O-H k is estimated as \d+\.\d+, outside -720\.0 to 720\.0"):
-        estimated([bent(1.0, 1.0, 100.0, angle=9.0, check=False)])
+def test_an_equilibrium_that_is_pinned_stays_where_it_is():
+    systems, forcefield = perceive([load_molecule("hcn")], torsions=False)
+    forcefield = replace(forcefield, bond_lengths=[1.0, 1.0]).with_bounds(bond_lengths=[(0.5, 3.0), (1.0, 1.0)])
+    found = estimate_force_constants(systems, forcefield)
+    assert found.angle_values.tolist() == [180.0] and found.bond_lengths[1] == 1.0 != found.bond_lengths[0]
+    assert np.all(found.bond_force_constants != START_BOND)
+
+
+def test_a_transition_state_estimated_as_it_is_may_have_negative_force_constants():
+    systems, forcefield = perceive([load_molecule("sn2_ts")], bond_tolerance=1.5)
+    assert forcefield.bounds.lb[0] == 0.0
+    assert estimate_force_constants(systems, forcefield, transition_state=True).bounds.lb[0] == -3600.0
 
 
 def test_bad_arguments_are_refused_with_a_remedy():
-    systems, forcefield = perceive([diatomic(0.5)])
+    systems, forcefield = perceive_bare([diatomic(0.5)])
     with pytest.raises(TopologyError, match="at least one System"):
         estimate_force_constants([], forcefield)
     with pytest.raises(ParameterError, match="scaling is -1"):

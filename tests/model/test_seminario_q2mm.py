@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from bare import perceive_bare
 from q2mm.models.forcefield import AngleParam, BondParam
 from q2mm.models.forcefield import ForceField as Q2MMForceField
 from q2mm.models.hessian import decompose, invert_ts_curvature, reform_hessian, replace_neg_eigenvalue
@@ -12,7 +13,6 @@ from q2mm.models.seminario import estimate_force_constants as q2mm_estimate
 
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 
@@ -62,14 +62,14 @@ def curvature_turned(hessian: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", MINIMA)
 def test_estimates_are_those_of_q2mm(name):
     molecule = load_molecule(name)
-    systems, forcefield = perceive([molecule], torsions=False)
+    systems, forcefield = perceive_bare([molecule], torsions=False)
     ours = estimate_force_constants(systems, forcefield)
     assert_equal_to_q2mm(ours, estimate_with_q2mm([molecule], forcefield, [molecule.hessian]))
 
 
 def test_estimates_over_many_molecules_are_those_of_q2mm():
     molecules = [load_molecule(name) for name in MINIMA]
-    systems, forcefield = perceive(molecules, torsions=False)
+    systems, forcefield = perceive_bare(molecules, torsions=False)
     ours = estimate_force_constants(systems, forcefield)
     hessians = [molecule.hessian for molecule in molecules]
     assert_equal_to_q2mm(ours, estimate_with_q2mm(molecules, forcefield, hessians))
@@ -77,14 +77,14 @@ def test_estimates_over_many_molecules_are_those_of_q2mm():
 
 def test_a_transition_state_as_it_is_has_the_estimates_of_q2mm():
     molecule = load_molecule("sn2_ts")
-    systems, forcefield = perceive([molecule], bond_tolerance=1.5)
+    systems, forcefield = perceive_bare([molecule], bond_tolerance=1.5)
     ours = estimate_force_constants(systems, forcefield)
     assert_equal_to_q2mm(ours, estimate_with_q2mm([molecule], forcefield, [molecule.hessian], 1.5))
 
 
 def test_a_transition_state_by_method_c_has_the_estimates_of_q2mm_in_the_unit_of_the_hessian():
     molecule = load_molecule("sn2_ts")
-    systems, forcefield = perceive([molecule], bond_tolerance=1.5)
+    systems, forcefield = perceive_bare([molecule], bond_tolerance=1.5)
     ours = estimate_force_constants(systems, forcefield, transition_state=True)
     turned = curvature_turned(molecule.hessian)
     assert_equal_to_q2mm(ours, estimate_with_q2mm([molecule], forcefield, [turned], 1.5))
@@ -95,7 +95,7 @@ def test_a_transition_state_by_method_c_has_the_estimates_of_q2mm_in_the_unit_of
 
 def test_transition_states_and_minima_can_be_estimated_together():
     molecules = [load_molecule("sn2_ts"), load_molecule("ch3f")]
-    systems, forcefield = perceive(molecules, bond_tolerance=1.5)
+    systems, forcefield = perceive_bare(molecules, bond_tolerance=1.5)
     ours = estimate_force_constants(systems, forcefield, transition_state=[True, False])
     hessians = [curvature_turned(molecules[0].hessian), molecules[1].hessian]
     assert_equal_to_q2mm(ours, estimate_with_q2mm(molecules, forcefield, hessians, 1.5))

@@ -4,11 +4,11 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from bare import perceive_bare
 
 from q2mm_accel import Molecule, ReferenceData
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.perceive import perceive
 
 FORMS = ("harmonic", "mm3")
 NAMES = ("hcn", "formaldehyde", "h2o2", "ch3f", "methanol")
@@ -34,7 +34,7 @@ def systems_with_all_terms(form: str, names=NAMES, seed: int = 3):
     Atoms two bonds apart have a van der Waals term here, or hydrogen would only meet hydrogen.
     """
     molecules = [load_molecule(name) for name in names]
-    systems, forcefield = perceive(molecules, form=form, impropers=True, vdw=True, urey_bradley=True)
+    systems, forcefield = perceive_bare(molecules, form=form, impropers=True, vdw=True, urey_bradley=True)
     systems = [replace(system, vdw_pairs=_not_bonded(system)) for system in systems]
     return systems, perturbed(forcefield, np.random.default_rng(seed))
 

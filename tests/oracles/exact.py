@@ -32,6 +32,7 @@ WIDTHS = {
     "harmonic_improper": 2,
     "stretch_stretch": 1,
     "stretch_bend": 1,
+    "bond_bend": 1,
     "bend_bend": 1,
     "coulomb": 1,
     "special_vdw": 2,
@@ -42,6 +43,7 @@ _BONDS, _ANGLE = [("bond", (0, 1)), ("bond", (1, 2))], ("angle", (0, 1, 2))
 READS = {
     "stretch_stretch": _BONDS,
     "stretch_bend": [*_BONDS, _ANGLE],
+    "bond_bend": [_BONDS[0], _ANGLE],
     "bend_bend": [_ANGLE, ("angle", (2, 1, 3))],
 }
 """Terms whose equilibrium, their second parameter, a coupling reads: kind, and which of its own atoms they are of."""
@@ -53,6 +55,7 @@ OTHERWISE = {
     "torsion": ("damped",),
     "vdw": ("mm3", "amber"),
     "stretch_bend": ("mm3",),
+    "bond_bend": ("mm3",),
     "special_vdw": ("mm3",),
 }
 """Kind -> forms in which its energy is another than in the harmonic one."""

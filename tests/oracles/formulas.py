@@ -89,19 +89,20 @@ def fading(sine):
 
 
 def coupling_energy(kind, form, points, values):
-    """Stretch-stretch, stretch-bend or bend-bend: a constant times the product of two deviations."""
+    """Stretch-stretch, stretch-bend, bond-bend or bend-bend: a constant times the product of two deviations."""
     radian = mp.pi / 180
     if kind == "bend_bend":
         i, centre, k, m = points
         angles = bond_angle(i, centre, k), bond_angle(k, centre, m)
         return values[0] * (angles[0] - values[1] * radian) * (angles[1] - values[2] * radian)
     i, centre, k = points
-    stretches = length(minus(i, centre)) - values[1], length(minus(k, centre)) - values[2]
+    n_bonds = 1 if kind == "bond_bend" else 2
+    stretches = [length(minus(end, centre)) - values[1 + n] for n, end in enumerate((i, k)[:n_bonds])]
     if kind == "stretch_stretch":
         return values[0] * stretches[0] * stretches[1]
     angle = bond_angle(i, centre, k)
     fade = fading(mp.sin(angle)) if form == "mm3" else 1
-    return fade * values[0] * sum(stretches) * (angle - values[3] * radian)
+    return fade * values[0] * sum(stretches) * (angle - values[1 + n_bonds] * radian)
 
 
 def term_energy(kind, form, points, values, constants=()):
@@ -121,7 +122,7 @@ def term_energy(kind, form, points, values, constants=()):
         return exponential_six(r, radius, epsilon) if form == "mm3" else twelve_six(r, sigma_of(radius), epsilon)
     if kind in ("harmonic_dihedral", "harmonic_improper"):
         return values[0] * wrapped(dihedral(*points) - values[1] * mp.pi / 180) ** 2
-    if kind in ("stretch_stretch", "stretch_bend", "bend_bend"):
+    if kind in ("stretch_stretch", "stretch_bend", "bond_bend", "bend_bend"):
         return coupling_energy(kind, form, points, values)
     if kind == "vdw":
         return van_der_waals(form, length(minus(*points)), values[::2], values[1::2])

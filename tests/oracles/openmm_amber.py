@@ -23,6 +23,7 @@ KINDS = (
     "harmonic_improper",
     "stretch_stretch",
     "stretch_bend",
+    "bond_bend",
     "bend_bend",
     "pairs",
 )
@@ -33,6 +34,7 @@ _WRAPPED = "k * min(d, 6.283185307179586 - d)^2; d = abs(theta - theta0)"
 _COUPLINGS = {
     "stretch_stretch": (3, "k * (distance(p1, p2) - a) * (distance(p2, p3) - b)"),
     "stretch_bend": (3, "k * (distance(p1, p2) - a + distance(p2, p3) - b) * (angle(p1, p2, p3) - c)"),
+    "bond_bend": (3, "k * (distance(p1, p2) - a) * (angle(p1, p2, p3) - b)"),
     "bend_bend": (4, "k * (angle(p1, p2, p3) - a) * (angle(p3, p2, p4) - b)"),
 }
 
@@ -99,8 +101,9 @@ def _coupling(kind, system, forcefield):
     for atoms, row in zip(*system.terms(kind), strict=True):
         i, j, k, *last = atoms.tolist()
         bonds, bend = [lengths[i, j], lengths[j, k]], angles[i, j, k]
-        read = [bend, angles[k, j, last[0]]] if last else [*bonds, bend][: 2 if kind == "stretch_stretch" else 3]
-        unit = {"stretch_stretch": NM**2, "stretch_bend": NM, "bend_bend": 1.0}[kind]
+        read = {"stretch_stretch": bonds, "stretch_bend": [*bonds, bend], "bond_bend": [bonds[0], bend]}.get(kind)
+        read = [bend, angles[k, j, last[0]]] if read is None else read
+        unit = {"stretch_stretch": NM**2, "stretch_bend": NM, "bond_bend": NM, "bend_bend": 1.0}[kind]
         spring = getattr(forcefield, f"{kind}_force_constants")[row] * KCAL_TO_KJ / unit
         force.addBond(atoms.tolist(), [spring, *read])
     return force

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from helpers import problem_of
 from oracles.cases import references_of_all_kinds, systems_with_all_terms
 from refusals import SYSTEM, assert_refused, forcefield
@@ -17,7 +18,6 @@ from q2mm_accel.benchmark.cases import alkane
 from q2mm_accel.errors import OptionError
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.jacobian import residuals_and_jacobian
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.problem import layout
 from q2mm_accel.runtime import exclusive_eigh
 
@@ -160,7 +160,7 @@ def test_a_batch_size_that_is_no_number_of_molecules_is_refused(batch_size):
 
 
 def test_one_large_molecule_does_not_pad_the_small_ones_of_a_set_in_batches():
-    systems, field = perceive([alkane(66), *(alkane(2, 0.01, seed) for seed in range(9))], form="mm3", vdw=True)
+    systems, field = perceive_bare([alkane(66), *(alkane(2, 0.01, seed) for seed in range(9))], form="mm3", vdw=True)
     references = ReferenceData()
     for number in range(10):
         references.add_energy(1.0, system=number)

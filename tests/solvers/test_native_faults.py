@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tolerances
+from bare import perceive_bare
 from native_problems import changed, projected_gradient, scipy_minimum
 from refusals import assert_refused
 from scipy.optimize import Bounds, minimize
@@ -16,7 +17,6 @@ from q2mm_accel import FusedObjective, ReferenceData, register_form
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import NonFiniteError, SolverError
 from q2mm_accel.kernel.potentials import harmonic
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.solvers import fits as fit
 from q2mm_accel.solvers import loop
@@ -34,7 +34,7 @@ def water():
 
 def built(names, form, **options):
     molecules = [load_molecule(name) for name in names]
-    systems, start = perceive(molecules, form=form)
+    systems, start = perceive_bare(molecules, form=form)
     data = ReferenceData()
     for number, molecule in enumerate(molecules):
         data.add_hessian(molecule.hessian, number, weight_diagonal=10.0, weight_offdiagonal=5.0)
