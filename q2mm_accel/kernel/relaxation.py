@@ -46,6 +46,17 @@ class Outcome(IntEnum):
     STUCK = 4
 
 
+SENTENCES = {
+    Outcome.RUNNING: "it was not relaxed",
+    Outcome.CONVERGED: "it has converged",
+    Outcome.STEP_LIMIT: "the number of steps reached its limit",
+    Outcome.FELL_APART: "it falls apart: an atom has moved too far from its QM position",
+    Outcome.NOT_FINITE: "energy, gradient or Hessian is not finite",
+    Outcome.STUCK: "no step lowers the energy or calms the gradient",
+}
+"""What each outcome means."""
+
+
 class Limits(NamedTuple):
     """When a relaxation ends. These are arguments of compiled functions: other values compile nothing."""
 
@@ -74,6 +85,12 @@ class Relaxed(NamedTuple):
     """(M,) taken or refused."""
     n_negative: Array
     """(M,) modes of negative curvature, rigid motions out."""
+    curvatures: Array
+    """(M, D) eigenvalues of the Hessians, those of rigid motions and padding last [kcal/mol/Å²]."""
+    modes: Array
+    """(M, D, D) eigenvectors in columns."""
+    free: Array
+    """(M, D) whether the mode is neither a rigid motion nor padding."""
 
 
 class _Point(NamedTuple):
@@ -172,13 +189,24 @@ def _begun(molecule: _Molecule) -> _Lane:
     none, false = jnp.zeros(len(start), jnp.int32), jnp.zeros_like(present)
     point = _Point(start, row[:, 0], row, matrix, false[:, 0], row, matrix, false)
     stage = jnp.where(present.any(axis=1), jnp.int32(_Stage.START), jnp.int32(_Stage.NOTHING))
-    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, jnp.full_like(none, Outcome.RUNNING), none)
+    outcome = jnp.where(present.any(axis=1), jnp.int32(Outcome.RUNNING), jnp.int32(Outcome.CONVERGED))
+    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, outcome, none)
 
 
 def _relaxed(lane: _Lane) -> Relaxed:
     point = lane.point
-    n_negative = jax.vmap(_negative)(point)
-    return Relaxed(point.coordinates, point.energy, point.gradient, point.hessian, lane.outcome, lane.steps, n_negative)
+    return Relaxed(
+        coordinates=point.coordinates,
+        energy=point.energy,
+        gradient=point.gradient,
+        hessian=point.hessian,
+        outcome=lane.outcome,
+        steps=lane.steps,
+        n_negative=jax.vmap(_negative)(point),
+        curvatures=point.curvatures,
+        modes=point.modes,
+        free=point.free,
+    )
 
 
 def _evaluated(batch: Batch, parameters, places: Sequence) -> list[_Point]:
