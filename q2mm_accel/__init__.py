@@ -20,6 +20,7 @@ from q2mm_accel.runtime import keep_compiled
 from q2mm_accel.solvers.lane import Status
 from q2mm_accel.spectra import frequencies
 from q2mm_accel.stationary import relax_systems
+from q2mm_accel.validation import Validation, validate
 
 __all__ = [
     "Background",
@@ -38,6 +39,7 @@ __all__ = [
     "Status",
     "System",
     "Tie",
+    "Validation",
     "estimate_force_constants",
     "frequencies",
     "keep_compiled",
@@ -46,4 +48,5 @@ __all__ = [
     "register_form",
     "register_kind",
     "relax_systems",
+    "validate",
 ]

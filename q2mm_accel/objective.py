@@ -62,6 +62,7 @@ _gauss_newton = jax.jit(gauss_newton)
 _losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 _hessian_product = jax.jit(kernel.hessian_product)
 _prediction_slopes = jax.jit(kernel.prediction_slopes)
+_prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
 _ends_of_relaxations = jax.jit(kernel.ends_of_relaxations)
@@ -581,7 +582,7 @@ class FusedObjective:
             SolverError: bounds and stiffness contradict each other.
             NonFiniteError: as for `fun`.
         """
-        return solve_linear(self.inputs, Calls(self.fun_and_jac, self.hess, self.predictions, self._slopes), stiffness)
+        return solve_linear(self.inputs, Calls(self.fun_and_jac, self.hess, self._changes, self._slopes), stiffness)
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
         """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.
@@ -606,6 +607,12 @@ class FusedObjective:
             CheckpointError: the file is damaged, or a checkpoint of another problem.
         """
         return load_checkpoint(path, self.fingerprint).x.copy()
+
+    def _changes(self, x: ArrayLike, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions at x, (R,), and their derivatives along a direction (n,)."""
+        vector, count = parameter_vector(x, self.labels, "x"), len(self.references)
+        values, changes = self._run(_prediction_changes, vector, direction)
+        return self._finite(values[:count], vector), self._finite(changes[:count], vector)
 
     def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
         """Derivatives of a weighted sum of predictions by x, (n,)."""

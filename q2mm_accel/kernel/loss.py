@@ -110,6 +110,11 @@ def prediction_slopes(problem: Problem, vector, weights):
     return jax.vjp(partial(predictions, problem), vector)[1](weights)[0]
 
 
+def prediction_changes(problem: Problem, vector, direction):
+    """`predictions` and their derivatives along a direction (n,): (R,) each."""
+    return jax.jvp(partial(predictions, problem), (vector,), (direction,))
+
+
 def hessian_product(problem, vector, direction):
     """The Hessian of the loss at a vector (n,) times a direction (n,): (n,).
 

@@ -41,6 +41,8 @@ _RIDGE = 1e-5
 """Stiffness, beside columns of norm 1, that holds at the start what no reference determines."""
 _AGREE = 1e-8
 """Largest relative difference of a quadratic function's minimum and the loss there."""
+_ROUNDING = 1e-12
+"""Of the loss at the point from which the quadratic function was taken."""
 _SOFTER = 1e-3
 """By how much a stiffness may fall short."""
 _OPTIMAL = 1e-6
@@ -68,8 +70,8 @@ class Calls(NamedTuple):
     value_and_gradient: Callable
     curvature: Callable
     """2 JᵀJ, (n, n)."""
-    predictions: Callable
-    """(R,)."""
+    push: Callable
+    """x and a direction (n,) -> predictions and their derivatives along it, (R,) each."""
     pull: Callable
     """x and weights (R,) -> derivatives of the weighted sum of predictions, (n,)."""
 
@@ -129,7 +131,6 @@ class _Quadratic:
         self.origin = unknowns.values(x)
         self.slope = self.tangent.T @ gradient
         self.curvature = self.tangent.T @ calls.curvature(x) @ self.tangent
-        self.predictions = calls.predictions(x)
         sizes = np.sqrt(np.maximum(np.diag(self.curvature) / 2.0, 0.0))
         self.unit = 1.0 / np.where(sizes > 0.0, sizes, 1.0)
         self.bounds = unknowns.inequalities()
@@ -143,11 +144,17 @@ class _Quadratic:
         """Of the loss by the unknowns, (n_free,)."""
         return self.slope + self.curvature @ (y - self.origin)
 
+    def predictions(self, y: np.ndarray) -> np.ndarray:
+        """Of all references, (R,). Couplings read the equilibria of the one point here too, which those of y may not be."""
+        found, change = self.calls.push(self.x, self.tangent @ (y - self.origin))
+        return found + change
+
     def row(self, held: _Held) -> tuple[np.ndarray, float]:
         """The stiffness along a direction as a function of the unknowns: (n_free,), and its value where they are 0."""
-        weights = held.modes.weights(held.direction, len(self.predictions))
+        predictions = self.predictions(self.origin)
+        weights = held.modes.weights(held.direction, len(predictions))
         slope = self.tangent.T @ self.calls.pull(self.x, weights)
-        value = held.direction @ held.modes.relative(self.predictions) @ held.direction
+        value = held.direction @ held.modes.relative(predictions) @ held.direction
         return slope, float(value - slope @ self.origin)
 
     def minimum(self, centre: np.ndarray, rows: Sequence[tuple[np.ndarray, float]], stiffness: float) -> _Solution:
@@ -197,10 +204,12 @@ def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> Op
         found, x, more = _above(model, modes, held, unknowns.values(x), part or 0.0, inputs.typical_scale)
         rounds += more
         value, gradient = calls.value_and_gradient(x)
-        if abs(value - found.value) <= _AGREE * max(value, _AGREE * model.value):
-            break
-    else:
-        raise _not_linear(model, found, x, gradient, rereads)
+        if abs(value - found.value) <= _AGREE * value + _ROUNDING * model.value:
+            return _result(inputs, unknowns, found, held, x, value, gradient, rounds)
+    raise _not_linear(model, found, x, gradient, rereads)
+
+
+def _result(inputs, unknowns, found, held, x, value, gradient, rounds) -> OptimizeResult:
     return OptimizeResult(
         x=x,
         fun=value,
@@ -261,11 +270,11 @@ def _above(model: _Quadratic, modes: list[_Modes], held: list[_Held], y: np.ndar
     soft: list[_Held] = []
     for number in range(1, _ROUNDS + 1):
         found = model.minimum(y, rows, part)
-        y, x = found.y, model.unknowns.vector(found.y, typical)
-        soft = _soft(modes, model.calls.predictions(x), part) if modes else []
+        y = found.y
+        soft = _soft(modes, model.predictions(y), part) if modes else []
         # the second time undetermined unknowns are where they were, and the ridge holds nothing else
         if not soft and number > 1:
-            return found, x, number
+            return found, model.unknowns.vector(y, typical), number
         held += soft
         rows += [model.row(each) for each in soft]
     names = ", ".join(sorted({str(each.modes.system) for each in soft}))

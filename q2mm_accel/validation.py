@@ -1,0 +1,425 @@
+"""What a force field does by itself: whether it holds its molecules, and how they vibrate at its own minimum."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
+
+from q2mm_accel.errors import UnmatchedTermWarning
+from q2mm_accel.model import topology
+from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import term_kinds
+from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.system import System
+from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
+from q2mm_accel.stationary import StationaryPoint, relax_systems
+from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+
+IMAGINARY = -1.0
+"""[cm⁻¹] Below it a frequency counts as imaginary; nearer to 0 it is rounding of a motion that nothing holds."""
+FAR = {"bond": 0.05, "angle": 8.0, "torsion": 30.0}
+"""Deviations [Å, degrees] from which on a molecule is said not to be held."""
+_BROKEN = 1.3
+"""A bond that much longer than at the QM geometry is broken."""
+_UNITS = {"bond": "Å", "angle": "°", "torsion": "°"}
+_LINES = 14
+"""Longest table of molecules that is printed whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deviations:
+    """What the force field's own geometry differs from QM's in, one kind of internal coordinate.
+
+    Attributes:
+        kind: "bond", "angle" or "torsion".
+        atoms: shape (n, 2), (n, 3) or (n, 4).
+        values: shape (n,), force field less QM, [Å] or [degrees], of torsions within ±180.
+        names: of the coordinates, such as "C0-C1-O4".
+    """
+
+    kind: str
+    atoms: np.ndarray
+    values: np.ndarray
+    names: tuple[str, ...]
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute value, 0 if there is none."""
+        return float(np.max(np.abs(self.values), initial=0.0))
+
+    @property
+    def rms(self) -> float:
+        """Root mean square, 0 if there is none."""
+        return float(np.sqrt(np.mean(self.values**2))) if len(self.values) else 0.0
+
+    @property
+    def worst(self) -> str:
+        """Name and value of the largest, "" if there is none."""
+        if not len(self.values):
+            return ""
+        number = int(np.argmax(np.abs(self.values)))
+        digits = 3 if self.kind == "bond" else 1
+        return f"{self.names[number]} {self.values[number]:+.{digits}f} {_UNITS[self.kind]}"
+
+
+@dataclass(frozen=True, eq=False)
+class MoleculeValidation:
+    """What a force field does with one molecule.
+
+    Attributes:
+        name: the molecule's.
+        converged: whether the stationary point was found.
+        outcome: how the search ended, in a word.
+        rmsd: root mean square distance of atoms to the QM geometry, after superposition [Å].
+        bonds: deviations of bond lengths.
+        angles: of bond angles.
+        torsions: of proper torsions.
+        energy_drop: energy at the QM geometry above that of the minimum [kcal/mol].
+        largest_force: largest component of the force at the QM geometry [kcal/mol/Å].
+        quantum: shape (K,), QM frequencies without rigid motions, ascending [cm⁻¹]; empty without Hessian.
+        at_qm: shape (K,), the force field's at the QM geometry.
+        own: shape (K,), the force field's at its own stationary point.
+        matched: shape (K,), which of these is most like each of QM's modes, each taken once.
+        expected_imaginary: imaginary modes that QM has.
+        broken: bonds that are 1.3 times as long as QM's.
+    """
+
+    name: str
+    converged: bool
+    outcome: str
+    rmsd: float
+    bonds: Deviations
+    angles: Deviations
+    torsions: Deviations
+    energy_drop: float
+    largest_force: float
+    quantum: np.ndarray
+    at_qm: np.ndarray
+    own: np.ndarray
+    matched: np.ndarray
+    expected_imaginary: int
+    broken: tuple[str, ...]
+
+    @property
+    def n_imaginary(self) -> int:
+        """Imaginary modes at the force field's own stationary point that QM does not have."""
+        return max(int(np.sum(self.own < IMAGINARY)) - self.expected_imaginary, 0)
+
+    @property
+    def frequency_rmsd(self) -> float:
+        """Root mean square deviation of sorted frequencies at the own stationary point [cm⁻¹]; NaN without QM's."""
+        return _rms(self.own - self.quantum) if len(self.quantum) else np.nan
+
+    @property
+    def frequency_rmsd_by_overlap(self) -> float:
+        """The same with each QM mode compared with the one that is most like it [cm⁻¹]."""
+        return _rms(self.own[self.matched] - self.quantum) if len(self.quantum) else np.nan
+
+    @property
+    def frequency_rmsd_at_qm(self) -> float:
+        """The same of sorted frequencies at the QM geometry [cm⁻¹]."""
+        return _rms(self.at_qm - self.quantum) if len(self.quantum) else np.nan
+
+    @property
+    def held(self) -> bool:
+        """Whether the force field keeps the molecule: it converged, nothing broke, and no deviation is large."""
+        near = all(each.largest <= FAR[each.kind] for each in (self.bonds, self.angles, self.torsions))
+        return self.converged and near and not self.broken and self.n_imaginary == 0
+
+    def warnings(self) -> Iterator[str]:
+        """What to distrust, in plain words."""
+        if not self.converged:
+            yield f"{self.name}: no stationary point was found ({self.outcome}); its figures are of the last geometry."
+        if self.broken:
+            yield f"{self.name}: the molecule changes its bonds: {', '.join(self.broken[:3])} broken."
+        far = [each.worst for each in (self.bonds, self.angles, self.torsions) if each.largest > FAR[each.kind]]
+        if far and not self.broken:
+            yield f"{self.name}: the force field does not hold the molecule: {', '.join(far)}."
+        if self.n_imaginary:
+            yield f"{self.name}: {self.n_imaginary} imaginary modes too many, the lowest at {self.own.min():.0f} cm⁻¹."
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """What a force field does by itself, of each molecule and in all. Printing it gives a table.
+
+    Attributes:
+        molecules: one for each system.
+        negative: labels of bond, angle and other force constants of equilibria that are below 0.
+        at_bounds: labels of parameters at a default bound of the force field, but for those that bounds hold.
+        unused: labels of parameters that no term uses.
+        n_parameters: how many parameters of the force field terms use and bounds let move.
+    """
+
+    molecules: tuple[MoleculeValidation, ...]
+    negative: tuple[str, ...]
+    at_bounds: tuple[str, ...]
+    unused: tuple[str, ...]
+    n_parameters: int
+
+    def _all(self, name: str) -> np.ndarray:
+        return np.concatenate([np.zeros(0), *(getattr(each, name) for each in self.molecules)])
+
+    @property
+    def frequency_rmsd(self) -> float:
+        """Root mean square deviation of all sorted frequencies at the force field's own minima [cm⁻¹]."""
+        return _rms(self._all("own") - self._all("quantum"))
+
+    @property
+    def frequency_rmsd_at_qm(self) -> float:
+        """The same at the QM geometries."""
+        return _rms(self._all("at_qm") - self._all("quantum"))
+
+    @property
+    def bond_deviations(self) -> np.ndarray:
+        """Of all bond lengths of all molecules, in their order, (n,) [Å]."""
+        return np.concatenate([np.zeros(0), *(each.bonds.values for each in self.molecules)])
+
+    @property
+    def angle_deviations(self) -> np.ndarray:
+        """Of all bond angles, (n,) [degrees]."""
+        return np.concatenate([np.zeros(0), *(each.angles.values for each in self.molecules)])
+
+    @property
+    def torsion_deviations(self) -> np.ndarray:
+        """Of all proper torsions, (n,) [degrees]."""
+        return np.concatenate([np.zeros(0), *(each.torsions.values for each in self.molecules)])
+
+    @property
+    def rmsd(self) -> np.ndarray:
+        """Of each molecule, (n_systems,) [Å]."""
+        return np.array([each.rmsd for each in self.molecules])
+
+    @property
+    def largest_force(self) -> np.ndarray:
+        """Of each molecule, at the QM geometry, (n_systems,) [kcal/mol/Å]."""
+        return np.array([each.largest_force for each in self.molecules])
+
+    @property
+    def energy_drop(self) -> np.ndarray:
+        """Of each molecule, (n_systems,) [kcal/mol]."""
+        return np.array([each.energy_drop for each in self.molecules])
+
+    @property
+    def n_imaginary(self) -> int:
+        """Imaginary modes that QM does not have, of all molecules."""
+        return sum(each.n_imaginary for each in self.molecules)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the stationary points of all molecules were found."""
+        return all(each.converged for each in self.molecules)
+
+    @property
+    def held(self) -> bool:
+        """Whether the force field keeps all molecules."""
+        return all(each.held for each in self.molecules)
+
+    @property
+    def n_data(self) -> int:
+        """QM data on the molecules: vibrations and their couplings, and forces along them."""
+        counts = [len(each.quantum) for each in self.molecules]
+        return sum(count * (count + 1) // 2 + count for count in counts)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to distrust, in plain words, the worst first."""
+        found = [line for each in self.molecules for line in each.warnings()]
+        if self.negative:
+            found.append(f"{_count(self.negative, 'force constants')} below 0: {_some(self.negative)}.")
+        if self.at_bounds:
+            found.append(f"{_count(self.at_bounds, 'parameters')} at a bound: {_some(self.at_bounds)}.")
+        if self.unused:
+            found.append(f"{_count(self.unused, 'parameters')} used by no term: {_some(self.unused)}.")
+        if self.n_data < self.n_parameters:
+            found.append(
+                f"{self.n_parameters} parameters but only {self.n_data} QM data: many force fields fit equally well."
+            )
+        return tuple(found)
+
+    def __str__(self) -> str:
+        """At most 25 lines: molecules, all together, and what to distrust."""
+        shown = self.molecules
+        if len(shown) > _LINES:
+            shown = sorted(shown, key=lambda each: (each.held, -np.nan_to_num(each.frequency_rmsd)))[:_LINES]
+        lines = [
+            f"{'molecule':<20}{'RMS freq. (cm⁻¹)':>18}{'largest deviation from QM':>42}{'imag.':>7}",
+            f"{'':<20}{'at QM':>9}{'own':>9}{'bond (Å)':>12}{'angle (°)':>12}{'torsion (°)':>13}{'':>12}",
+            *(_line(each) for each in shown),
+        ]
+        if len(shown) < len(self.molecules):
+            lines.append(f"... the worst {len(shown)} of {len(self.molecules)}")
+        largest = [float(np.max(np.abs(each), initial=0.0)) for each in (self.bond_deviations, self.angle_deviations)]
+        lines.append(
+            f"all: {self.frequency_rmsd_at_qm:.1f} cm⁻¹ at the QM geometries, {self.frequency_rmsd:.1f} at the own minima; "
+            f"bonds within {largest[0]:.3f} Å, angles within {largest[1]:.1f}°; {self.n_parameters} parameters, "
+            f"{self.n_data} data"
+        )
+        found = [f"! {warning}" for warning in self.warnings]
+        room = 25 - len(lines)
+        if len(found) > room:
+            found = [*found[: room - 1], f"! and {len(found) - room + 1} more (.warnings)"]
+        return "\n".join([*lines, *found])
+
+
+def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: int | None = None) -> Validation:
+    """Relax each molecule by the force field, and compare with QM: geometry, frequencies, stability.
+
+    A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many; what `as_minimum` gives is
+    taken to a minimum.
+
+    Args:
+        systems: the molecules with their terms.
+        forcefield: the force field.
+        batch_size: how many molecules are relaxed at a time, to save memory; all by default.
+
+    Returns:
+        The figures, of each molecule and in all; `print` shows them.
+
+    Raises:
+        As `relax_systems`.
+    """
+    chosen = tuple(systems)
+    expected = [_imaginary(system.molecule) for system in chosen]
+    start = relax_systems(chosen, forcefield, max_steps=0, n_maximized=expected, batch_size=batch_size)
+    relaxed = relax_systems(chosen, forcefield, n_maximized=expected, batch_size=batch_size)
+    values, bounds = forcefield.parameters, forcefield.bounds
+    used = _used(chosen, forcefield)
+    movable = bounds.lb < bounds.ub
+    at_bounds = used & movable & ((values <= bounds.lb) | (values >= bounds.ub))
+    labels = forcefield.labels
+    return Validation(
+        tuple(map(_of_molecule, chosen, start, relaxed, expected)),
+        tuple(labels[number] for number in _negative(forcefield) if used[number]),
+        tuple(labels[number] for number in np.flatnonzero(at_bounds)),
+        tuple(labels[number] for number in np.flatnonzero(~used)),
+        int(np.sum(used & movable)),
+    )
+
+
+def _imaginary(molecule: Molecule) -> int:
+    if molecule.hessian is None:
+        return 0
+    return int(np.sum(molecule.normal_modes.frequencies < IMAGINARY))
+
+
+def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
+    """Which parameters terms use, (n_parameters,)."""
+    used = np.zeros(forcefield.n_parameters, dtype=bool)
+    for system in systems:
+        for name in system.kinds:
+            used[forcefield.positions(name)[system.terms(name)[1]]] = True
+        for name in system.pair_kinds:
+            pairs = system.pairs(name)
+            used[forcefield.positions(name)[pairs.types[np.unique(pairs.atoms)]]] = True
+    return used
+
+
+def _negative(forcefield: ForceField) -> list[int]:
+    """Force constants of kinds with an equilibrium of their own that are below 0."""
+    values, found = forcefield.parameters, []
+    for name, kind in term_kinds().items():
+        equilibria = {each.equilibrium for each in kind.coordinates}
+        own = [place for place in range(len(kind.parameters)) if place not in equilibria]
+        if len(own) < len(kind.parameters):
+            found += [int(each) for each in forcefield.positions(name)[:, own].ravel() if values[each] < 0.0]
+    return found
+
+
+def _of_molecule(system: System, start: StationaryPoint, end: StationaryPoint, expected: int) -> MoleculeValidation:
+    molecule = system.molecule
+    bonds = system.terms("bond")[0] if "bond" in system.kinds else topology.bonds(molecule)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnmatchedTermWarning)  # torsions through straight angles have no value
+        torsions = topology.torsions(molecule, bonds)
+    before, after = molecule.coordinates, end.coordinates
+    lengths = [topology.distances(each, bonds) for each in (before, after)]
+    rotation = _superposition(before, after)
+    moved = (after - after.mean(axis=0)) @ rotation.T
+    quantum = at_qm = own = np.zeros(0)
+    matched = np.zeros(0, dtype=np.int64)
+    if molecule.hessian is not None:
+        modes = molecule.normal_modes
+        quantum, at_qm = modes.frequencies, _modes(start.hessian, before, molecule).frequencies
+        found = _modes(end.hessian, after, molecule)
+        own, matched = found.frequencies, _by_overlap(modes, found, rotation)
+    return MoleculeValidation(
+        name=molecule.name,
+        converged=end.converged,
+        outcome=end.outcome.name.lower().replace("_", " "),
+        rmsd=float(np.sqrt(np.mean(np.sum((moved - before + before.mean(axis=0)) ** 2, axis=1)))),
+        bonds=_deviations("bond", molecule, bonds, lengths[1] - lengths[0]),
+        angles=_angle_deviations(molecule, topology.angles(bonds), after),
+        torsions=_torsion_deviations(molecule, torsions, after),
+        energy_drop=start.energy - end.energy,
+        largest_force=start.largest_gradient,
+        quantum=quantum,
+        at_qm=at_qm,
+        own=own,
+        matched=matched,
+        expected_imaginary=expected,
+        broken=tuple(_name(molecule, row) for row in bonds[lengths[1] > _BROKEN * lengths[0]].tolist()),
+    )
+
+
+def _superposition(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """The rotation that takes a geometry to another, both about their centres, (3, 3)."""
+    if len(before) < 2:
+        return np.eye(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a linear molecule may turn about its axis
+        found, _ = Rotation.align_vectors(before - before.mean(axis=0), after - after.mean(axis=0))
+    return found.as_matrix()
+
+
+def _modes(hessian: np.ndarray, coordinates: np.ndarray, molecule: Molecule) -> NormalModes:
+    """Of a Hessian in kcal/mol/Å²."""
+    return normal_modes_of(hessian * KCALMOLA2_TO_HESSIAN_AU, coordinates, molecule.masses)
+
+
+def _by_overlap(quantum: NormalModes, found: NormalModes, rotation: np.ndarray) -> np.ndarray:
+    """Which of the modes found is most like each of QM's, each taken once, (K,)."""
+    turned = np.einsum("ab,nbk->nak", rotation, found.vectors.reshape(-1, 3, found.vectors.shape[1]))
+    overlaps = (quantum.vectors.T @ turned.reshape(found.vectors.shape)) ** 2
+    return linear_sum_assignment(overlaps, maximize=True)[1]
+
+
+def _deviations(kind: str, molecule: Molecule, atoms: np.ndarray, values: np.ndarray) -> Deviations:
+    return Deviations(kind, atoms, values, tuple(_name(molecule, row) for row in atoms.tolist()))
+
+
+def _angle_deviations(molecule: Molecule, atoms: np.ndarray, after: np.ndarray) -> Deviations:
+    found = topology.angle_values(after, atoms) - topology.angle_values(molecule.coordinates, atoms)
+    return _deviations("angle", molecule, atoms, found)
+
+
+def _torsion_deviations(molecule: Molecule, atoms: np.ndarray, after: np.ndarray) -> Deviations:
+    found = topology.dihedral_values(after, atoms) - topology.dihedral_values(molecule.coordinates, atoms)
+    return _deviations("torsion", molecule, atoms, (found + 180.0) % 360.0 - 180.0)
+
+
+def _name(molecule: Molecule, atoms: Sequence[int]) -> str:
+    return "-".join(f"{molecule.symbols[atom]}{atom}" for atom in atoms)
+
+
+def _line(each: MoleculeValidation) -> str:
+    figures = f"{each.frequency_rmsd_at_qm:9.1f}{each.frequency_rmsd:9.1f}" if len(each.quantum) else f"{'-':>9}{'-':>9}"
+    return (
+        f"{each.name[:19]:<20}{figures}{each.bonds.largest:12.3f}{each.angles.largest:12.1f}{each.torsions.largest:13.1f}"
+        f"{each.n_imaginary:12d}"
+    )
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
+
+
+def _count(items: Sequence[str], what: str) -> str:
+    return f"{len(items)} {what} {'is' if len(items) == 1 else 'are'}"
+
+
+def _some(items: Sequence[str]) -> str:
+    return f"{', '.join(items[:4])}{' ...' if len(items) > 4 else ''}"
