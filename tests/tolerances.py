@@ -121,3 +121,7 @@ RELAXED_HESSIAN = 1e-8
 """x largest element. As RELAXED_DISTANCE, by third derivatives. Expected 1e-11."""
 RELAXED_OPENMM = 1e-6
 """[kcal/mol], for the same minimum found by OpenMM's own minimizer. Expected 1e-12."""
+RELAXED_JAC = 1e-8
+"""x largest element: derivatives through relaxation, against differences of sixth order. Expected 1e-9, the differences'."""
+RELAXED_RESIDUAL = 1e-6
+"""Of weighted residuals of order 1 to 100 at own minima, whatever the frame and the company. Expected 1e-9."""

@@ -17,7 +17,7 @@ from q2mm_accel.kernel.relaxation import FLAT, Limits, Outcome, Relaxed, relax
 from q2mm_accel.kernel.rigid import rigid_motions
 from q2mm_accel.kernel.slopes import by_elements
 from q2mm_accel.kernel.spectrum import KEPT, eigenpairs, mass_weighted
-from q2mm_accel.problem.arrays import Bucket, Expansion, Internals, Relaxing
+from q2mm_accel.problem.arrays import MEASURES, Bucket, Expansion, Internals, Relaxing
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 LIMITS = Limits(largest_gradient=1e-8, n_steps=200, farthest=3.0)
@@ -53,7 +53,10 @@ def relaxed_batch(relaxing: Relaxing, parameters):
                 results.append(jnp.where(converged[:, None], values, jnp.nan).reshape(-1))
     flat = jnp.concatenate([place.reshape(-1) for place in places])
     converged = jnp.concatenate([each.outcome == Outcome.CONVERGED for each in found])
-    for measure, internals in relaxing.internals.items():
+    for measure in MEASURES:  # a dictionary's own order is lost where it passes through JAX
+        internals = relaxing.internals.get(measure)
+        if internals is None:
+            continue
         results.append(jnp.where(_of_molecules(internals, converged), _values(measure, internals, flat), jnp.nan))
     return jnp.concatenate(results)[relaxing.read]
 
