@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
+from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
@@ -24,7 +24,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
-from q2mm_accel.kernel.relaxation import relax
+from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -42,6 +42,7 @@ from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
+from q2mm_accel.problem.relaxable import unrelaxed, upward_modes
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
@@ -64,6 +65,7 @@ prediction_slopes = jax.jit(kernel.prediction_slopes)
 prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
+_ends_of_relaxations = jax.jit(kernel.ends_of_relaxations)
 
 
 def _computed_once(problem: Problem, batch: Batch, parameters: np.ndarray):
@@ -120,6 +122,7 @@ class FusedObjective:
         batch_size: int | None = None,
         devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
+        n_maximized: int | Sequence[int] = 0,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
 
@@ -154,6 +157,8 @@ class FusedObjective:
                 A device that gets no molecule has nothing to do, but for starts of `solve_native`.
             mesh: instead, a `jax.sharding.Mesh` with an axis "molecules", also over several hosts; every process then
                 makes the same calls.
+            n_maximized: along how many of the lowest modes the energy is to rise where molecules are relaxed, for all or
+                for each system: 0 for their own minima, 1 for transition states.
 
         Raises:
             PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
@@ -194,6 +199,7 @@ class FusedObjective:
             precision=precision,
             batch_size=batch_size,
             mesh=devices_shared,
+            upward=upward_modes(n_maximized, chosen),
         )
         inputs.arrays(precision)
         warn_unused(chosen, space)
@@ -663,9 +669,24 @@ class FusedObjective:
             raise self._non_finite(vector, "a prediction")
         return values
 
-    def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError:
-        computed = self._run(predictions, vector)[: len(self.references)]
+    def _unrelaxed(self, vector: np.ndarray) -> list[tuple[str, str, float]]:
+        """The molecules that have not relaxed at a vector: name, what happened, largest gradient."""
+        codes, gradients = self._run(_ends_of_relaxations, vector)
+        numbers = self.inputs.relaxed_rows
+        failed = np.flatnonzero(codes[list(numbers.values())] != Outcome.CONVERGED)
+        rows = list(numbers.items())
+        return [
+            (self.systems[number].molecule.name, SENTENCES[Outcome(int(codes[row]))], float(gradients[row]))
+            for number, row in (rows[place] for place in failed)
+        ]
+
+    def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError | RelaxationError:
         best = None if self.best is None else self.best.fun
+        if self.problem.relaxing:
+            ends = self._unrelaxed(vector)
+            if ends:
+                return unrelaxed(ends, best)
+        computed = self._run(predictions, vector)[: len(self.references)]
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 
 
