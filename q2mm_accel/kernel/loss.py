@@ -112,8 +112,8 @@ def prediction_slopes(problem: Problem, vector, weights):
 
 
 def prediction_changes(problem: Problem, vector, direction):
-    """`predictions` and their derivatives along a direction (n,): (R,) each."""
-    return jax.jvp(partial(predictions, problem), (vector,), (direction,))
+    """Derivatives of `predictions` along a direction (n,): (R,)."""
+    return jax.jvp(partial(predictions, problem), (vector,), (direction,))[1]
 
 
 def hessian_product(problem, vector, direction):

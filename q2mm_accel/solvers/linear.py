@@ -70,8 +70,10 @@ class Calls(NamedTuple):
     value_and_gradient: Callable
     curvature: Callable
     """2 JᵀJ, (n, n)."""
+    predictions: Callable
+    """(R,)."""
     push: Callable
-    """x and a direction (n,) -> predictions and their derivatives along it, (R,) each."""
+    """x and a direction (n,) -> derivatives of predictions along it, (R,)."""
     pull: Callable
     """x and weights (R,) -> derivatives of the weighted sum of predictions, (n,)."""
 
@@ -127,6 +129,7 @@ class _Quadratic:
         """Evaluate at an x whose force constants are not 0."""
         self.unknowns, self.calls, self.x = unknowns, calls, x
         self.value, gradient = calls.value_and_gradient(x)
+        self._here = calls.predictions(x)
         self.tangent = unknowns.tangent(x)
         self.origin = unknowns.values(x)
         self.slope = self.tangent.T @ gradient
@@ -150,8 +153,7 @@ class _Quadratic:
 
     def predictions(self, y: np.ndarray) -> np.ndarray:
         """Of all references, (R,). Couplings read the equilibria of the one point here too, which those of y may not be."""
-        found, change = self.calls.push(self.x, self.tangent @ (y - self.origin))
-        return found + change
+        return self._here + self.calls.push(self.x, self.tangent @ (y - self.origin))
 
     def hold(self, held: Sequence[_Held], stiffness: float) -> None:
         """Let no direction be softer than that part of QM's stiffness."""
@@ -164,10 +166,9 @@ class _Quadratic:
 
     def _row(self, held: _Held) -> tuple[np.ndarray, float]:
         """The stiffness along a direction as a function of the unknowns: (n_free,), and its value where they are 0."""
-        predictions = self.predictions(self.origin)
-        weights = held.modes.weights(held.direction, len(predictions))
+        weights = held.modes.weights(held.direction, len(self._here))
         slope = self.tangent.T @ self.calls.pull(self.x, weights)
-        value = held.direction @ held.modes.relative(predictions) @ held.direction
+        value = held.direction @ held.modes.relative(self._here) @ held.direction
         return slope, float(value - slope @ self.origin)
 
     def minimum(self, centre: np.ndarray) -> _Solution:
