@@ -58,7 +58,7 @@ def perceive(
     stretch_bend: bool = False,
     bend_bend: bool = False,
     stiff_torsions: bool = False,
-    angle_gap: float | None = 12.0,
+    angle_gap: float | None = 6.0,
     margins: tuple[float, float] | None = (0.1, 15.0),
     bonds: Sequence[ArrayLike | None] | None = None,
     exclude: Sequence[ArrayLike | None] | None = None,
@@ -94,8 +94,9 @@ def perceive(
             equilibrium of 0 or 180 degrees that no fit moves, instead of cosines. Many cosines about one bond can shift
             the minimum of a molecule that a few stiff terms hold in place.
         angle_gap: angles of one class of atoms get several types where their sorted values leave a gap above this
-            [degrees], as at 90 and 180 degrees around a metal. Those above 175 degrees get an equilibrium of exactly 180,
-            which no fit moves. None: one type for each class, whatever the values.
+            [degrees], as at 90 and 180 degrees around a metal, or at 102 and 110 in a t-butyl group: one equilibrium for
+            both leaves forces that turn soft torsions. Those above 175 degrees get an equilibrium of exactly 180, which no
+            fit moves. None: one type for each class, whatever the values.
         margins: how far bounds of equilibria reach beyond the smallest and largest value of a type's terms, [Å] and
             [degrees]; None for the bounds of the kind, made wider where a molecule shows more.
         bonds: for each molecule its bonds, shape (n_bonds, 2), or None to have them perceived.
