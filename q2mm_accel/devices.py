@@ -83,7 +83,8 @@ def placed(problem: Problem, mesh: Mesh | None) -> Problem:
     shared, everywhere = NamedSharding(mesh, PartitionSpec(AXIS)), NamedSharding(mesh, PartitionSpec())
     # stacks have the batches as their leading axis, and a multiple of the devices' number of them (`plan_stacks`)
     where = jax.tree.map(lambda _: everywhere, problem)
-    where = replace(where, stacks=jax.tree.map(lambda _: shared, problem.stacks))
+    stacks, relaxing = (jax.tree.map(lambda _: shared, each) for each in (problem.stacks, problem.relaxing))
+    where = replace(where, stacks=stacks, relaxing=relaxing)
     return replace(jax.device_put(problem, where), mesh=mesh)
 
 

@@ -47,6 +47,10 @@ class NonFiniteError(Q2MMAccelError, ArithmeticError):
     """The loss or its gradient is not finite at a parameter vector."""
 
 
+class RelaxationError(Q2MMAccelError, ArithmeticError):
+    """A force field has no stationary point near a molecule whose own geometry a reference is about."""
+
+
 class OptionError(Q2MMAccelError, ValueError):
     """An option of a solver or objective is unknown or has a value it cannot have."""
 

@@ -15,9 +15,9 @@ from q2mm_accel.model.system import System
 from q2mm_accel.parameters.priors import PriorRows
 from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import Problem
-from q2mm_accel.problem.build import build_problem
+from q2mm_accel.problem.build import Relaxed, build_problem
 from q2mm_accel.problem.checks import check_resolution
-from q2mm_accel.problem.layout import plan_stacks
+from q2mm_accel.problem.layout import place_systems, plan_stacks
 from q2mm_accel.problem.precision import in_precision
 
 
@@ -39,6 +39,7 @@ class FitInputs:
         precision: of the arrays, one of `runtime.PRECISIONS`.
         batch_size: how many molecules a device evaluates at a time, or None for all.
         mesh: the devices that share the molecules out, or None.
+        upward: of each system along how many modes its energy is to rise, where it is relaxed.
     """
 
     systems: tuple[System, ...]
@@ -54,6 +55,7 @@ class FitInputs:
     precision: str
     batch_size: int | None
     mesh: Mesh | None
+    upward: tuple[int, ...] = ()
     _placed: dict[str, Problem] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -95,7 +97,21 @@ class FitInputs:
             priors=self.priors,
             loss=self.loss,
             f_scale=self.f_scale,
+            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size),
         )
+
+    @cached_property
+    def relaxed_rows(self) -> dict[int, int]:
+        """Of each relaxed system its row among the molecules of all batches that are relaxed, padding included."""
+        numbers = np.unique(self.references.system[self.references.is_relaxed()]).tolist()
+        sizes = [self.systems[number].molecule.n_atoms for number in numbers]
+        stacks = plan_stacks(sizes, n_shares(self.mesh), self.batch_size)
+        slots, counts = place_systems(stacks), [sum(count for count, _ in stack.shapes) for stack in stacks]
+        first = np.cumsum([0, *(count * len(stack.batches) for count, stack in zip(counts, stacks, strict=True))])
+        return {
+            number: int(first[slot.stack]) + slot.batch * counts[slot.stack] + slot.molecule
+            for number, slot in zip(numbers, (slots[place] for place in range(len(numbers))), strict=True)
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -127,4 +143,6 @@ class FitInputs:
         space, priors = self.space, self.priors
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]
+        if references.is_relaxed().any():
+            arrays += [np.array(self.upward)]
         return fingerprint(arrays, words)

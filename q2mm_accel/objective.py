@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, TopologyError
+from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
@@ -24,7 +24,7 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
-from q2mm_accel.kernel.relaxation import relax
+from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -42,6 +42,7 @@ from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
+from q2mm_accel.problem.relaxable import unrelaxed, upward_modes
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
@@ -53,17 +54,18 @@ _BATCH_BYTES = 256 * 2**20
 _WORKSPACE_BYTES = 512 * 2**20
 """Size of a Jacobian up to which its memory on the device is kept for the next one."""
 
-_value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
+value_and_gradient = jax.jit(jax.value_and_grad(kernel.loss, argnums=1))
 predictions = jax.jit(kernel.predictions)
-_residuals = jax.jit(kernel.residuals)
-_jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=True)
-_gauss_newton = jax.jit(gauss_newton)
-_losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
-_hessian_product = jax.jit(kernel.hessian_product)
-_prediction_slopes = jax.jit(kernel.prediction_slopes)
-_prediction_changes = jax.jit(kernel.prediction_changes)
+residuals = jax.jit(kernel.residuals)
+jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=True)
+normal_matrix = jax.jit(gauss_newton)
+losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
+hessian_product = jax.jit(kernel.hessian_product)
+prediction_slopes = jax.jit(kernel.prediction_slopes)
+prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
+_ends_of_relaxations = jax.jit(kernel.ends_of_relaxations)
 
 
 def _computed_once(problem: Problem, batch: Batch, parameters: np.ndarray):
@@ -120,6 +122,7 @@ class FusedObjective:
         batch_size: int | None = None,
         devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
+        n_maximized: int | Sequence[int] = 0,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
 
@@ -154,6 +157,8 @@ class FusedObjective:
                 A device that gets no molecule has nothing to do, but for starts of `solve_native`.
             mesh: instead, a `jax.sharding.Mesh` with an axis "molecules", also over several hosts; every process then
                 makes the same calls.
+            n_maximized: along how many of the lowest modes the energy is to rise where molecules are relaxed, for all or
+                for each system: 0 for their own minima, 1 for transition states.
 
         Raises:
             PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
@@ -194,6 +199,7 @@ class FusedObjective:
             precision=precision,
             batch_size=batch_size,
             mesh=devices_shared,
+            upward=upward_modes(n_maximized, chosen),
         )
         inputs.arrays(precision)
         warn_unused(chosen, space)
@@ -361,7 +367,7 @@ class FusedObjective:
             Seconds it took, and memory as the compiler laid it out, beside `memory_estimate`.
         """
         with exclusive_eigh():
-            return compiled_ahead(_value_and_gradient, self.problem, self.x0)
+            return compiled_ahead(value_and_gradient, self.problem, self.x0)
 
     def fun(self, x: ArrayLike) -> float:
         """The loss at x.
@@ -387,7 +393,7 @@ class FusedObjective:
         First weight (reference - computed) in the order of `references`, shaped by a loss that is not linear, then
         (center - parameter) / width of each prior.
         """
-        values = self._checked(_residuals, x, self.residual_rows)
+        values = self._checked(residuals, x, self.residual_rows)
         self._remember(parameter_vector(x, self.labels, "x"), float(values @ values))
         return values
 
@@ -402,7 +408,7 @@ class FusedObjective:
         if workspace is None and self.mesh is None:
             shape = len(vector), len(references.present) + len(self.problem.priors.present)
             workspace = jnp.zeros(shape, references.value.dtype)
-        turned = self._compiled(_jacobian, vector, workspace)
+        turned = self._compiled(jacobian, vector, workspace)
         values = np.array(turned, dtype=np.float64)[:, self.residual_rows].T
         if self.mesh is None and turned.nbytes <= _WORKSPACE_BYTES:
             self._workspace = turned
@@ -417,7 +423,7 @@ class FusedObjective:
         Returns:
             Shape (n, n), symmetric.
         """
-        return self._checked(_gauss_newton, x, slice(None))
+        return self._checked(normal_matrix, x, slice(None))
 
     def hessp(self, x: ArrayLike, p: ArrayLike) -> np.ndarray:
         """The exact Hessian of the loss at x times a vector p of n numbers, for `minimize(..., hessp=)`.
@@ -432,7 +438,7 @@ class FusedObjective:
             NonFiniteError: the product is not finite.
         """
         vector, direction = parameter_vector(x, self.labels, "x"), parameter_vector(p, self.labels, "p")
-        values = self._run(_hessian_product, vector, direction)
+        values = self._run(hessian_product, vector, direction)
         if not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a second derivative")
         return values
@@ -460,7 +466,7 @@ class FusedObjective:
             return np.zeros(0)
         size = self._vectors_at_a_time(quantised(len(rows)))
         full = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
-        blocks = [self._run(_losses, block) for block in full.reshape(-1, size, rows.shape[1])]
+        blocks = [self._run(losses, block) for block in full.reshape(-1, size, rows.shape[1])]
         values = np.concatenate(blocks)[: len(rows)]
         finite = np.isfinite(values)
         if finite.any():
@@ -606,14 +612,14 @@ class FusedObjective:
     def _changes(self, x: ArrayLike, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predictions at x, (R,), and their derivatives along a direction (n,)."""
         vector, count = parameter_vector(x, self.labels, "x"), len(self.references)
-        values, changes = self._run(_prediction_changes, vector, direction)
+        values, changes = self._run(prediction_changes, vector, direction)
         return self._finite(values[:count], vector), self._finite(changes[:count], vector)
 
     def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
         """Derivatives of a weighted sum of predictions by x, (n,)."""
         vector, padded = parameter_vector(x, self.labels, "x"), np.zeros(len(self.problem.references.present))
         padded[: len(weights)] = weights
-        return self._finite(self._run(_prediction_slopes, vector, padded), vector)
+        return self._finite(self._run(prediction_slopes, vector, padded), vector)
 
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
@@ -623,7 +629,7 @@ class FusedObjective:
         key = vector.tobytes()
         point = self._points.get(key)
         if point is None:
-            value, gradient = self._run(_value_and_gradient, vector)
+            value, gradient = self._run(value_and_gradient, vector)
             self._check_finite(vector, float(value), gradient)
             self._remember(vector, float(value))
             point = self._points[key] = float(value), gradient
@@ -663,9 +669,24 @@ class FusedObjective:
             raise self._non_finite(vector, "a prediction")
         return values
 
-    def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError:
-        computed = self._run(predictions, vector)[: len(self.references)]
+    def _unrelaxed(self, vector: np.ndarray) -> list[tuple[str, str, float]]:
+        """The molecules that have not relaxed at a vector: name, what happened, largest gradient."""
+        codes, gradients = self._run(_ends_of_relaxations, vector)
+        numbers = self.inputs.relaxed_rows
+        failed = np.flatnonzero(codes[list(numbers.values())] != Outcome.CONVERGED)
+        rows = list(numbers.items())
+        return [
+            (self.systems[number].molecule.name, SENTENCES[Outcome(int(codes[row]))], float(gradients[row]))
+            for number, row in (rows[place] for place in failed)
+        ]
+
+    def _non_finite(self, vector: np.ndarray, what: str) -> NonFiniteError | RelaxationError:
         best = None if self.best is None else self.best.fun
+        if self.problem.relaxing:
+            ends = self._unrelaxed(vector)
+            if ends:
+                return unrelaxed(ends, best)
+        computed = self._run(predictions, vector)[: len(self.references)]
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 
 

@@ -20,6 +20,7 @@ from q2mm_accel.parameters.space import parameter_space
 from q2mm_accel.problem.build import build_problem
 from q2mm_accel.problem.checks import check_terms
 from q2mm_accel.problem.layout import Slot, place_systems, plan_stacks
+from q2mm_accel.problem.relaxable import check_movable, upward_modes
 from q2mm_accel.runtime import exclusive_eigh, require
 
 LARGEST_GRADIENT = 1e-8
@@ -103,7 +104,7 @@ def relax_systems(
     form_named(instance(forcefield, ForceField, "forcefield", ParameterError).form)
     chosen = as_tuple(systems, System, "systems", TopologyError)
     limits = _limits(largest_gradient, max_steps, farthest)
-    upward = _upward(n_maximized, chosen)
+    upward = upward_modes(n_maximized, chosen)
     check_terms(chosen, forcefield)
     check_movable(chosen)
     if not chosen:
@@ -129,20 +130,6 @@ def relax_systems(
     ]
 
 
-def check_movable(systems: Sequence[System]) -> None:
-    """Check that everything a molecule's energy consists of moves with its geometry.
-
-    Raises:
-        TopologyError: a background does not.
-    """
-    for system in systems:
-        if system.background is not None:
-            raise TopologyError(
-                f"{system.molecule.name}: it has a background, known at the QM geometry only, so that it cannot be relaxed. "
-                "Leave the background out, or the molecule."
-            )
-
-
 def _limits(largest_gradient: float, max_steps: int, farthest: float) -> Limits:
     given = {"largest_gradient": largest_gradient, "farthest": farthest}
     values = {name: float(real_array(value, name, OptionError, shape=())) for name, value in given.items()}
@@ -153,21 +140,6 @@ def _limits(largest_gradient: float, max_steps: int, farthest: float) -> Limits:
     if count < 0:
         raise OptionError(f"max_steps is {count}; give a number of steps, 0 or more.")
     return Limits(np.float64(values["largest_gradient"]), count, np.float64(values["farthest"]))
-
-
-def _upward(n_maximized: int | Sequence[int], systems: Sequence[System]) -> list[int]:
-    """Of each system along how many modes its energy is to rise."""
-    given = n_maximized if isinstance(n_maximized, Iterable) else [n_maximized] * len(systems)
-    counts = [integer(each, "n_maximized", OptionError) for each in given]
-    if len(counts) != len(systems):
-        raise OptionError(
-            f"n_maximized has {len(counts)} entries for {len(systems)} systems; give one number, or one for each."
-        )
-    for count, system in zip(counts, systems, strict=True):
-        most = 3 * system.molecule.n_atoms
-        if not 0 <= count <= most:
-            raise OptionError(f"{system.molecule.name}: n_maximized is {count}; give 0 for a minimum, or up to {most}.")
-    return counts
 
 
 def _of_system(system: System, slot: Slot, found: Sequence) -> StationaryPoint:

@@ -8,7 +8,7 @@ from q2mm_accel.model.system import System
 
 def perceive_bare(molecules, form: str = "harmonic", **options) -> tuple[list[System], ForceField]:
     """Types by element, no impropers, one type for all angles of the same atoms, and force constants of either sign."""
-    chosen = {"by": "element", "impropers": False, "angle_gap": None, "margins": None, **options}
+    chosen = {"by": "element", "impropers": False, "angle_gap": None, "bond_gap": None, "margins": None, **options}
     if options.get("urey_bradley") is True:
         chosen["urey_bradley"] = "all"
     systems, forcefield = perceive(molecules, form=form, **chosen)

@@ -125,7 +125,7 @@ def test_molecules_with_degenerate_modes_have_the_same_second_derivatives_in_bat
 @pytest.mark.parametrize("batch_size", [None, 1])
 def test_a_product_takes_one_eigendecomposition_of_each_matrix(batch_size):
     objective = linear_molecules(batch_size)
-    text = programs._hessian_product.lower(objective.problem, objective.x0, objective.x0).as_text()
+    text = programs.hessian_product.lower(objective.problem, objective.x0, objective.x0).as_text()
     assert text.count("custom_call @lapack_dsyevd") == 1
 
 
@@ -185,7 +185,7 @@ def test_gauss_newton_does_not_hold_the_jacobian():
             references.add_hessian(molecule.hessian, system=number)
             references.add_eigenmatrix(molecule.hessian, system=number)
         objective = FusedObjective(systems * count, field, references, batch_size=1)
-        program = programs._gauss_newton.lower(objective.problem, objective.x0).compile()
+        program = programs.normal_matrix.lower(objective.problem, objective.x0).compile()
         used.append(program.memory_analysis().temp_size_in_bytes)
         sizes.append(8 * len(objective.references) * len(objective.x0))
     assert used[1] < 0.6 * sizes[1]

@@ -78,7 +78,7 @@ def test_a_gradient_that_is_not_finite_is_an_error_even_where_the_loss_is(object
     place = objective.labels.index(CARBON)
     start, gradient = objective.fun_and_jac(objective.x0)
     gradient[place] = np.nan
-    monkeypatch.setattr(fitting, "_value_and_gradient", lambda problem, vector: (0.5 * start, gradient))
+    monkeypatch.setattr(fitting, "value_and_gradient", lambda problem, vector: (0.5 * start, gradient))
     words = (f"the derivative by {CARBON} is not finite", f"{start:.6g}, in .best", "Pass bounds")
     assert_refused(lambda: getattr(objective, method)(1.01 * objective.x0), NonFiniteError, words)
     assert objective.best.fun == start

@@ -89,9 +89,13 @@ def test_the_gradient_of_rh_enamide_is_that_of_float64_to_four_digits(form, prec
 
 @cache
 def every_kind(precision):
-    """References of every kind to two molecules with every kind of term."""
+    """References of every kind to two molecules with every kind of term.
+
+    Without the frequency of mode 6: where another mode is imaginary it is a rigid motion, whose value is rounding.
+    """
     systems, field = systems_with_all_terms("mm3", ("formaldehyde", "h2o2"))
-    return FusedObjective(systems, field, references_of_all_kinds(systems), precision=precision)
+    references = [each for each in references_of_all_kinds(systems) if (each.kind, each.index) != ("frequency", 6)]
+    return FusedObjective(systems, field, references, precision=precision)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -110,3 +110,18 @@ SINGLE_MINIMUM = 1e-4
 """Relative, above the minimum of float64, for a fit in float32 or mixed: steps below its rounding count as none. 1e-5."""
 MEMORY_ESTIMATE = 1.5
 """Factor between estimated and compiled memory: what XLA keeps at a time depends on its version. Expected 1.3."""
+
+RELAXED_GRADIENT = 1e-8
+"""[kcal/mol/Å] Largest component at an own minimum, as asked for. Rounding leaves some 1e-12."""
+RELAXED_ENERGY = 1e-10
+"""[kcal/mol], for the same minimum reached from turned molecules or in other company. Expected 1e-13."""
+RELAXED_DISTANCE = 1e-8
+"""[Å], for its distances; also radians of angles. The gradient's rounding by the softest curvature. Expected 1e-11."""
+RELAXED_HESSIAN = 1e-8
+"""x largest element. As RELAXED_DISTANCE, by third derivatives. Expected 1e-11."""
+RELAXED_OPENMM = 1e-6
+"""[kcal/mol], for the same minimum found by OpenMM's own minimizer. Expected 1e-12."""
+RELAXED_JAC = 1e-8
+"""x largest element: derivatives through relaxation, against differences of sixth order. Expected 1e-9, the differences'."""
+RELAXED_RESIDUAL = 1e-6
+"""Of weighted residuals of order 1 to 100 at own minima, whatever the frame and the company. Expected 1e-9."""

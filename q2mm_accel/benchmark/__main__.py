@@ -17,7 +17,7 @@ _TABLES = {"speed": (), "native": native.PARTS, "precision": precision.PARTS, "d
 
 def main() -> None:
     """Measure, print, and write JSON if asked to."""
-    options = _parsed()
+    options = parsed()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # fresh processes need a GPU's memory as well
     results = {"machine": _machine()}
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))
@@ -35,7 +35,8 @@ def main() -> None:
         write_json(options.json, results)
 
 
-def _parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What to measure, from the command line or other arguments; ends the process where they make no sense."""
     parser = _parser()
     options = parser.parse_args(arguments)
     tables = _TABLES[options.what]

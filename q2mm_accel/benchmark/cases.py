@@ -66,7 +66,9 @@ def alkane(n_carbons: int, jitter: float = 0.0, seed: int = 0) -> Molecule:
 def alkanes(n_carbons: int, count: int, form: str = "mm3") -> FitProblem:
     """`count` copies of an alkane with jitter; the reference frequencies are those computed, 2 % higher."""
     molecules = [alkane(n_carbons, 0.01, seed) for seed in range(count)]
-    systems, forcefield = perceive(molecules, form, "element", impropers=False, angle_gap=None, margins=None, vdw=True)
+    systems, forcefield = perceive(
+        molecules, form, "element", impropers=False, angle_gap=None, bond_gap=None, margins=None, vdw=True
+    )
     forcefield = forcefield.with_bounds(**SIGNED_BOUNDS)
     references = ReferenceData()
     for number, computed in enumerate(frequencies(systems, forcefield, batch_size=16)):

@@ -67,6 +67,7 @@ def load_problem(name: str, form: str = "mm3") -> FitProblem:
         bond_tolerance=1.5 if transition_state else 1.3,
         impropers=False,
         angle_gap=None,
+        bond_gap=None,
         margins=None,
     )
     start = estimate_force_constants(systems, start.with_bounds(**SIGNED_BOUNDS), transition_state=transition_state)

@@ -1,6 +1,6 @@
 """A function of every batch: stacked batches take turns in a loop, and go to the devices of a mesh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -14,7 +14,7 @@ AXIS = "molecules"
 """The axis of a mesh along which the batches are shared out."""
 
 
-def over_batches(problem: Problem, function: Callable, parameters, *arguments):
+def over_batches(problem: Problem, function: Callable, parameters, *arguments, stacks: Sequence | None = None):
     """What a function finds for every batch, joined along the last axis in the order of the batches.
 
     The gradient of batches that take turns keeps only their eigenvectors and computes everything else again, so that
@@ -25,6 +25,7 @@ def over_batches(problem: Problem, function: Callable, parameters, *arguments):
         function: (batch, parameters, *arguments) -> arrays (..., P), as `observables.compute_batch`.
         parameters: all parameters of the force field.
         arguments: further ones, the same for all batches.
+        stacks: those of what is relaxed; by default those of what is not.
 
     Returns:
         (..., sum of all P).
@@ -32,14 +33,16 @@ def over_batches(problem: Problem, function: Callable, parameters, *arguments):
     results = []
     # GPUs and TPUs would otherwise take products of float32 with 3 digits
     with jax.default_matmul_precision("highest"):
-        for stack in problem.stacks:
-            parameters = _waiting(parameters, results[-1:])
+        for stack in problem.stacks if stacks is None else stacks:
+            parameters = waiting(parameters, results[-1:])
             run = _in_turn if problem.mesh is None else partial(_on_devices, problem.mesh)
             results.append(run(function, stack, (parameters, *arguments)))
     return jax.tree.map(lambda *found: jnp.concatenate(found, axis=-1), *results)
 
 
-def sum_over_batches(problem: Problem, function: Callable, of_batches, total, parameters, *arguments):
+def sum_over_batches(
+    problem: Problem, function: Callable, of_batches, total, parameters, *arguments, stacks: Sequence | None = None
+):
     """The sum of what a function finds for every batch, of which there is one at a time.
 
     Args:
@@ -49,13 +52,14 @@ def sum_over_batches(problem: Problem, function: Callable, of_batches, total, pa
         total: an array to begin with.
         parameters: all parameters of the force field.
         arguments: further ones, the same for all batches.
+        stacks: as of `over_batches`.
 
     Returns:
         The sum.
     """
     with jax.default_matmul_precision("highest"):  # as above
-        for stack, further in zip(problem.stacks, of_batches, strict=True):
-            parameters = _waiting(parameters, total)
+        for stack, further in zip(problem.stacks if stacks is None else stacks, of_batches, strict=True):
+            parameters = waiting(parameters, total)
             if problem.mesh is None:
                 total = _sum_in_turn(function, (stack, further), (total, parameters, *arguments))
             else:
@@ -64,7 +68,7 @@ def sum_over_batches(problem: Problem, function: Callable, of_batches, total, pa
     return total
 
 
-def _waiting(parameters, found):
+def waiting(parameters, found):
     """The parameters, to be used only when something has been found.
 
     Two batched `eigh` at the same time can hang in jaxlib 0.10 on CPU. Those of a batch wait for each other

@@ -14,10 +14,12 @@ import numpy as np
 
 from q2mm_accel.model.kinds import Coordinate, form_named, term_kinds
 from q2mm_accel.problem.arrays import Array, Batch, Geometry, Terms
-from q2mm_accel.problem.batch import BENT, PARALLEL
+from q2mm_accel.problem.batch import BENT as HARMLESS
+from q2mm_accel.problem.batch import PARALLEL
 from q2mm_accel.problem.internal import angle_pieces, dihedral_pieces, distance_pieces
 
-_PIECES = {"distance": distance_pieces, "angle": angle_pieces, "dihedral": dihedral_pieces}
+PIECES = {"distance": distance_pieces, "angle": angle_pieces, "dihedral": dihedral_pieces}
+"""Value and derivatives of each measure: (points (n, atoms, 3), xp) -> (n,), (n, 3k), (n, 3k, 3k)."""
 
 
 class _Wanted(NamedTuple):
@@ -67,7 +69,7 @@ def _wanted(batch: Batch, flat) -> dict[tuple[str, int], _Wanted]:
         points = _points(terms, flat, kind.n_atoms)
         for number, coordinate in enumerate(form.coordinates_of(kind)):
             chosen = points[:, np.array(coordinate.atoms)]
-            harmless = jnp.asarray(BENT[: len(coordinate.atoms)], flat.dtype)[None]
+            harmless = jnp.asarray(HARMLESS[: len(coordinate.atoms)], flat.dtype)[None]
             chosen = jnp.where(terms.present[:, None, None], chosen, harmless)
             result[name, number] = _Wanted(coordinate, kind.n_atoms, chosen, name in form.coordinates)
     return result
@@ -82,7 +84,7 @@ def _points(terms: Terms, flat, n_atoms: int):
 def _measured(wanted: dict[tuple[str, int], _Wanted]) -> dict[tuple[str, int], tuple]:
     """Value and derivatives of each coordinate; those of one measure are computed together, so that each compiles once."""
     result = {}
-    for measure, pieces in _PIECES.items():
+    for measure, pieces in PIECES.items():
         chosen = {key: each for key, each in wanted.items() if each.coordinate.measure == measure}
         if not chosen:
             continue
@@ -103,7 +105,7 @@ def _measured(wanted: dict[tuple[str, int], _Wanted]) -> dict[tuple[str, int], t
 def _dihedrals(points, fades: np.ndarray):
     """Dihedrals; all 0 where an inner angle is straight and the form damps the term to nothing there."""
     straight = jnp.asarray(fades) & _straight(points)
-    value, first, second = dihedral_pieces(jnp.where(straight[:, None, None], jnp.asarray(BENT)[None], points), xp=jnp)
+    value, first, second = dihedral_pieces(jnp.where(straight[:, None, None], jnp.asarray(HARMLESS)[None], points), xp=jnp)
     return (
         jnp.where(straight, 0.0, value),
         jnp.where(straight[:, None], 0.0, first),

@@ -16,9 +16,10 @@ from q2mm_accel.kernel.hessian import energies
 from q2mm_accel.kernel.jacobian import few_slopes, outputs_of, prior_rows, tile_places
 from q2mm_accel.kernel.loss import deviations, expand
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
+from q2mm_accel.kernel.relaxed import relaxed_slopes
 from q2mm_accel.kernel.slopes import by_elements, changes, energy_slopes
 from q2mm_accel.kernel.tiles import matrix_tiles, tiling
-from q2mm_accel.problem.arrays import MATRICES, Batch, Expansion, Problem, References
+from q2mm_accel.problem.arrays import MATRICES, Batch, Expansion, Problem, References, Relaxing
 
 
 def gauss_newton(problem: Problem, vector):
@@ -33,15 +34,20 @@ def _gauss_newton(problem: Problem, vector):
     total = rows @ rows.T
     if problem.references.n_groups:
         total = total + _of_relative_energies(problem, parameters, n_elements)
-    weighed = partial(_of_batch, replace(problem, stacks=(), mesh=None), n_elements)
-    total = sum_over_batches(problem, weighed, _by_reads(problem), total, parameters, problem.expansion)
+    weighed = partial(_of_batch, replace(problem, stacks=(), relaxing=(), mesh=None), n_elements)
+    reads = _by_reads(problem)
+    total = sum_over_batches(problem, weighed, reads[: len(problem.stacks)], total, parameters, problem.expansion)
+    if problem.relaxing:
+        weighed = partial(_of_relaxed, replace(problem, stacks=(), relaxing=(), mesh=None), n_elements)
+        of_relaxed, stacks = reads[len(problem.stacks) :], problem.relaxing
+        total = sum_over_batches(problem, weighed, of_relaxed, total, parameters, problem.expansion, stacks=stacks)
     return total + total.T  # twice, and symmetric in the last digit too
 
 
 def _by_reads(problem: Problem) -> list[References]:
     """The references of each stack but relative energies, as (batches, P) of its reads: each read has one reference."""
     references = problem.references
-    counts = [stack.read.shape for stack in problem.stacks]
+    counts = [stack.read.shape for stack in (*problem.stacks, *problem.relaxing)]
     n_reads = sum(batches * reads for batches, reads in counts)
     alone = references.present & (references.group >= references.n_groups)
     source = jnp.where(alone, references.source, n_reads)
@@ -50,6 +56,7 @@ def _by_reads(problem: Problem) -> list[References]:
         return jnp.full(n_reads, nothing, values.dtype).at[source].set(values, mode="drop")
 
     columns = {"present": moved(alone, False), "is_frequency": moved(references.is_frequency, False)}
+    columns["is_periodic"] = moved(references.is_periodic, False)
     columns |= {name: moved(getattr(references, name), 0.0) for name in ("value", "weight", "factor", "shift")}
     results, start = [], 0
     for batches, reads in counts:
@@ -79,6 +86,15 @@ def _of_batch(problem: Problem, n_elements: int, batch: Batch, references: Refer
         if output in MATRICES:
             result = _with_matrices(batch, found, number, output, start, factors, result)
     return result
+
+
+def _of_relaxed(problem: Problem, n_elements: int, relaxing: Relaxing, references: References, parameters, expansion):
+    """JᵀJ of the residuals that read these relaxed molecules, (n, n)."""
+    computed, rows = relaxed_slopes(n_elements, relaxing, parameters, expansion)
+    own = replace(problem, references=references)
+    factors = jax.jvp(partial(deviations, own), (computed,), (jnp.ones_like(computed),))[1]
+    rows = rows * factors[None]
+    return rows @ rows.T
 
 
 def _with_matrices(batch: Batch, found, number: int, output: str, start: int, factors, result):

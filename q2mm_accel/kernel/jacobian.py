@@ -11,10 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.batches import over_batches
+from q2mm_accel.kernel.batches import over_batches, waiting
 from q2mm_accel.kernel.loss import deviations, expand, from_centers
 from q2mm_accel.kernel.modes import eigenvalue_slopes
 from q2mm_accel.kernel.observables import gather, mechanics, spectra
+from q2mm_accel.kernel.relaxed import relaxed_slopes
 from q2mm_accel.kernel.slopes import Changes, by_elements, changes, energy_slopes, gradient_slopes
 from q2mm_accel.kernel.tiles import (
     Tiling,
@@ -70,12 +71,24 @@ def _residuals_and_slopes(problem: Problem, vector):
         slopes = _with_matrices(batch, seen.changes, slopes, places)
         return seen.computed, slopes if batch.distinct else slopes[:, _first_readers(batch)]
 
-    only = len(problem.stacks) == len(problem.stacks[0].read) == 1 and problem.stacks[0].distinct
-    found, slopes = over_batches(problem, of_only_batch if only else of_batch, parameters, problem.expansion)
-    if not only:
+    if _is_single(problem):
+        found, slopes = over_batches(problem, of_only_batch, parameters, problem.expansion)
+    else:
+        seen = [over_batches(problem, of_batch, parameters, problem.expansion)] if problem.stacks else []
+        if problem.relaxing:
+            observe = partial(relaxed_slopes, len(vector))
+            parameters = waiting(parameters, seen)
+            seen.append(over_batches(problem, observe, parameters, problem.expansion, stacks=problem.relaxing))
+        found, slopes = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=-1), *seen)
         found, push = jax.linearize(partial(deviations, problem), found)
         slopes = jnp.concatenate([jax.vmap(push)(slopes), prior_slopes], axis=1)
     return jnp.concatenate([found, of_priors]), slopes
+
+
+def _is_single(problem: Problem) -> bool:
+    """Whether there is a single batch, nothing relaxes, and no element of a matrix is read twice."""
+    single = not problem.relaxing and len(problem.stacks) == len(problem.stacks[0].read) == 1
+    return single and problem.stacks[0].distinct
 
 
 def prior_rows(problem: Problem, vector):
@@ -144,7 +157,7 @@ def outputs_of(batch: Batch) -> list[tuple[int, str, int]]:
 
 def _size(bucket: Bucket, output: str) -> int:
     molecules, size = bucket.component_present.shape
-    return molecules * output_size(output, size)
+    return molecules * (bucket.matrix_size(output) ** 2 if output in MATRICES else output_size(output, size))
 
 
 class _Places(NamedTuple):

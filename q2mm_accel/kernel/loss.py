@@ -5,8 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from q2mm_accel.kernel.batches import over_batches
+from q2mm_accel.kernel.batches import over_batches, waiting
 from q2mm_accel.kernel.observables import compute_batch
+from q2mm_accel.kernel.relaxed import outcomes, relaxed_batch
 from q2mm_accel.kernel.robust import shaped
 from q2mm_accel.kernel.spectrum import frequency
 from q2mm_accel.problem.arrays import Problem
@@ -23,7 +24,12 @@ def expand(problem: Problem, vector):
 
 def compute(problem: Problem, parameters):
     """What references read of all batches, flat, from all parameters of the force field, as `compute_batch` gives it."""
-    return over_batches(problem, compute_batch, parameters)
+    found = []
+    if problem.stacks:
+        found.append(over_batches(problem, compute_batch, parameters))
+    if problem.relaxing:
+        found.append(over_batches(problem, relaxed_batch, waiting(parameters, found), stacks=problem.relaxing))
+    return jnp.concatenate(found)
 
 
 def compare(problem: Problem, computed):
@@ -34,6 +40,8 @@ def compare(problem: Problem, computed):
     # what is no eigenvalue must not reach the root, whose derivative would be multiplied with 0 only afterwards
     others = jnp.where(references.present, references.factor, 1.0) * computed + references.shift
     computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), others)
+    turns = jnp.round(jax.lax.stop_gradient(references.value - computed) / 360.0)
+    computed = computed + 360.0 * jnp.where(references.present & references.is_periodic, turns, 0.0)
     if references.n_groups:
         computed = computed - _offsets(references, computed)
     return jnp.where(references.present, computed, 0.0)
@@ -79,6 +87,11 @@ def from_centers(problem: Problem, parameters):
 def predictions(problem: Problem, vector):
     """What the force field gives for every reference at a vector (n,): (R,), in the references' units; 0 where padded."""
     return compare(problem, compute(problem, expand(problem, vector)))
+
+
+def ends_of_relaxations(problem: Problem, vector):
+    """How each relaxed molecule ends at a vector (n,), for messages: (2, molecules of all batches), `relaxed.outcomes`."""
+    return over_batches(problem, outcomes, expand(problem, vector), stacks=problem.relaxing)
 
 
 def residuals(problem: Problem, vector):

@@ -46,6 +46,17 @@ class Outcome(IntEnum):
     STUCK = 4
 
 
+SENTENCES = {
+    Outcome.RUNNING: "it was not relaxed",
+    Outcome.CONVERGED: "it has converged",
+    Outcome.STEP_LIMIT: "the number of steps reached its limit",
+    Outcome.FELL_APART: "it falls apart: an atom has moved too far from its QM position",
+    Outcome.NOT_FINITE: "energy, gradient or Hessian is not finite",
+    Outcome.STUCK: "no step lowers the energy or calms the gradient",
+}
+"""What each outcome means."""
+
+
 class Limits(NamedTuple):
     """When a relaxation ends. These are arguments of compiled functions: other values compile nothing."""
 
@@ -74,6 +85,12 @@ class Relaxed(NamedTuple):
     """(M,) taken or refused."""
     n_negative: Array
     """(M,) modes of negative curvature, rigid motions out."""
+    curvatures: Array
+    """(M, D) eigenvalues of the Hessians, those of rigid motions and padding last [kcal/mol/Å²]."""
+    modes: Array
+    """(M, D, D) eigenvectors in columns."""
+    free: Array
+    """(M, D) whether the mode is neither a rigid motion nor padding."""
 
 
 class _Point(NamedTuple):
@@ -161,7 +178,7 @@ def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> li
 
 def _molecule(bucket: Bucket, n_up) -> _Molecule:
     present = bucket.component_present
-    size = jnp.sqrt(present.sum(axis=1) / 3.0)
+    size = jnp.sqrt(present.sum(axis=1, dtype=bucket.start.dtype) / 3.0)
     return _Molecule(jnp.where(present, bucket.start, 0.0), present, size, n_up)
 
 
@@ -172,13 +189,24 @@ def _begun(molecule: _Molecule) -> _Lane:
     none, false = jnp.zeros(len(start), jnp.int32), jnp.zeros_like(present)
     point = _Point(start, row[:, 0], row, matrix, false[:, 0], row, matrix, false)
     stage = jnp.where(present.any(axis=1), jnp.int32(_Stage.START), jnp.int32(_Stage.NOTHING))
-    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, jnp.full_like(none, Outcome.RUNNING), none)
+    outcome = jnp.where(present.any(axis=1), jnp.int32(Outcome.RUNNING), jnp.int32(Outcome.CONVERGED))
+    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, outcome, none)
 
 
 def _relaxed(lane: _Lane) -> Relaxed:
     point = lane.point
-    n_negative = jax.vmap(_negative)(point)
-    return Relaxed(point.coordinates, point.energy, point.gradient, point.hessian, lane.outcome, lane.steps, n_negative)
+    return Relaxed(
+        coordinates=point.coordinates,
+        energy=point.energy,
+        gradient=point.gradient,
+        hessian=point.hessian,
+        outcome=lane.outcome,
+        steps=lane.steps,
+        n_negative=jax.vmap(_negative)(point),
+        curvatures=point.curvatures,
+        modes=point.modes,
+        free=point.free,
+    )
 
 
 def _evaluated(batch: Batch, parameters, places: Sequence) -> list[_Point]:
@@ -253,7 +281,7 @@ def _proposed(lane: _Lane, n_up) -> _Proposal:
 
 def _turned(slopes, n_up):
     """-1 for the modes along which the energy is to rise, else 1."""
-    return jnp.where(jnp.arange(len(slopes)) < n_up, -1.0, 1.0)
+    return jnp.where(jnp.arange(len(slopes), dtype=n_up.dtype) < n_up, -1.0, 1.0)
 
 
 def _newton_step(point: _Point):
@@ -301,7 +329,7 @@ def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecu
     )
     point = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, point)
     radius = jnp.where(stage == _Stage.STEP, radius, lane.radius)
-    steps = lane.steps + (stage == _Stage.STEP)
+    steps = lane.steps + (stage == _Stage.STEP).astype(lane.steps.dtype)
     open_still = (stage == _Stage.START) | (stage == _Stage.STEP)
     outcome = jnp.where(open_still, _outcome(point, radius, steps, molecule, limits), lane.outcome)
     going = jnp.where(outcome == Outcome.RUNNING, jnp.int32(_Stage.STEP), jnp.int32(_Stage.NOTHING))
@@ -326,7 +354,7 @@ def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, molecule:
 
 def _negative(point: _Point):
     """Number of modes of negative curvature."""
-    return (point.free & (point.curvatures < -_flatness(point))).sum()
+    return (point.free & (point.curvatures < -_flatness(point))).sum(dtype=jnp.int32)
 
 
 def _outcome(point: _Point, radius, steps, molecule: _Molecule, limits: Limits):

@@ -6,24 +6,24 @@ _NO_ROTATION = 1e-5
 """Part of the largest rotation's norm below which a rotation moves nothing: that about the axis of a linear molecule."""
 
 
-def rigid_motions(place, present):
-    """An orthonormal basis of a molecule's translations and rotations, not mass-weighted.
+def rigid_motions(place, present, weight=None):
+    """An orthonormal basis of a molecule's translations and rotations.
 
     Args:
         place: (D,) where the atoms are [Å], components axis by axis.
         present: (D,) whether the component belongs to an atom.
+        weight: (D,) by which motions are multiplied: roots of masses [u^1/2] for mass-weighted ones; 1 by default.
 
     Returns:
         (6, D), rows of which are 0 where there are fewer: one for a linear molecule, three for an atom.
     """
-    mask = present.reshape(3, -1)
-    atoms = mask[0]
-    count = jnp.maximum(atoms.sum(), 1).astype(place.dtype)
-    by_axis = jnp.where(mask, place.reshape(3, -1), 0.0)
-    centered = jnp.where(mask, by_axis - by_axis.sum(axis=1, keepdims=True) / count, 0.0)
-    moved = jnp.where(atoms, 1.0, 0.0).astype(place.dtype) / jnp.sqrt(count)
-    translations = (jnp.eye(3, dtype=place.dtype)[:, :, None] * moved[None, None]).reshape(3, -1)
-    x, y, z = centered
+    atoms = present.reshape(3, -1)[0]
+    roots = jnp.where(atoms, 1.0 if weight is None else weight.reshape(3, -1)[0], 0.0).astype(place.dtype)
+    total = jnp.maximum((roots**2).sum(), jnp.finfo(place.dtype).tiny)
+    by_axis = jnp.where(atoms[None], place.reshape(3, -1), 0.0)
+    center = (by_axis * roots[None] ** 2).sum(axis=1, keepdims=True) / total
+    translations = (jnp.eye(3, dtype=place.dtype)[:, :, None] * (roots / jnp.sqrt(total))[None, None]).reshape(3, -1)
+    x, y, z = (by_axis - center) * roots[None]
     zero = jnp.zeros_like(x)
     rotations = jnp.stack([jnp.stack(each) for each in ((zero, -z, y), (z, zero, -x), (-y, x, zero))])
     return jnp.concatenate([translations, _orthonormal(rotations.reshape(3, -1))])

@@ -20,6 +20,7 @@ from q2mm_accel.model.terms import (
     bond_terms,
     coupling_terms,
     group_angles,
+    group_bonds,
     improper_terms,
     outer_terms,
     stiff_terms,
@@ -58,7 +59,8 @@ def perceive(
     stretch_bend: bool = False,
     bend_bend: bool = False,
     stiff_torsions: bool = False,
-    angle_gap: float | None = 6.0,
+    angle_gap: float | None = 4.0,
+    bond_gap: float | None = 0.01,
     margins: tuple[float, float] | None = (0.1, 15.0),
     bonds: Sequence[ArrayLike | None] | None = None,
     exclude: Sequence[ArrayLike | None] | None = None,
@@ -94,9 +96,9 @@ def perceive(
             equilibrium of 0 or 180 degrees that no fit moves, instead of cosines. Many cosines about one bond can shift
             the minimum of a molecule that a few stiff terms hold in place.
         angle_gap: angles of one class of atoms get several types where their sorted values leave a gap above this
-            [degrees], as at 90 and 180 degrees around a metal, or at 102 and 110 in a t-butyl group: one equilibrium for
-            both leaves forces that turn soft torsions. Those above 175 degrees get an equilibrium of exactly 180, which no
-            fit moves. None: one type for each class, whatever the values.
+            [degrees], as at 90 and 180 degrees around a metal. Those above 175 degrees get an equilibrium of exactly 180,
+            which no fit moves. None: one type for each class, whatever the values.
+        bond_gap: bonds likewise, where sorted lengths leave a gap above this [Å]; None: one type for each class.
         margins: how far bounds of equilibria reach beyond the smallest and largest value of a type's terms, [Å] and
             [degrees]; None for the bounds of the kind, made wider where a molecule shows more.
         bonds: for each molecule its bonds, shape (n_bonds, 2), or None to have them perceived.
@@ -135,6 +137,8 @@ def perceive(
     frames = [_frame(molecule, given, near, names, by, bond_tolerance) for molecule, given, near, names in each]
     if angle_gap is not None:
         group_angles(frames, _positive(angle_gap, "angle_gap"))
+    if bond_gap is not None:
+        group_bonds(frames, _positive(bond_gap, "bond_gap"))
     found = [_terms(frame, wanted, periodicities, one_four, everywhere) for frame in frames]
     if not vdw:
         _warn_of_fragments(frames)
@@ -214,7 +218,7 @@ def _frame(
             f"{molecule.name}: types are {names!r:.60}; give {molecule.n_atoms} names, one for each atom, or None."
         )
     angles = topology.angles(bonds)
-    return Frame(molecule, bonds, list(names), angles, [""] * len(angles))
+    return Frame(molecule, bonds, list(names), angles, [""] * len(angles), [""] * len(bonds))
 
 
 def _terms(

@@ -24,8 +24,12 @@ INDEX_WIDTHS = {
     "force": 1,
     "normal_mode": 2,
     "mode_displacement": 1,
+    "relaxed_frequency": 1,
 }
 """Kinds of references, and how many integers their index has (None: the name of a group)."""
+
+RELAXED = ("bond_length", "bond_angle", "torsion_angle", "relaxed_frequency")
+"""The kinds that are read where the force field has relaxed the molecule."""
 
 REFERENCE_KINDS = tuple(INDEX_WIDTHS)
 """The kinds by their codes in the column `kind`."""
@@ -61,14 +65,15 @@ class Reference:
         kind: "energy" (absolute, kcal/mol), "relative_energy" (kcal/mol, up to a constant common to its group),
             "frequency" (cm⁻¹), "hessian_element", "eig_diagonal", "eig_offdiagonal" (hartree/bohr²), "bond_length" (Å),
             "bond_angle", "torsion_angle" (degrees), "force" (kcal/mol/Å), "normal_mode" (cm⁻¹), "mode_displacement"
-            (Å u^1/2).
+            (Å u^1/2), "relaxed_frequency" (cm⁻¹). Those of `RELAXED` are read at the force field's own minimum (or saddle
+            point), all others at the QM geometry.
         value: the reference value, in the unit above.
         weight: multiplies the residual before it is squared; a reference of weight 0 is left out.
         system: number of the system it belongs to.
         index: the mode (into the sorted list of all 3N, from 0) for frequency and eig_diagonal; (row, column) for
             hessian_element and eig_offdiagonal; atoms for the geometry kinds; the group's name for relative_energy; the
             Cartesian component 3 atom + axis for force; a pair (i, j) of `Molecule.normal_modes` for normal_mode, one of
-            them for mode_displacement.
+            them for mode_displacement; the vibration, in ascending order and without rigid motions, for relaxed_frequency.
         label: used in messages and tables.
         floor: [cm⁻¹] of normal_mode and mode_displacement; of no meaning for other kinds.
 
@@ -218,6 +223,10 @@ class ReferenceTable(Sequence[Reference]):
     def by_kind(self, values: Mapping[str, float], default: float) -> np.ndarray:
         """Of each row what `values` has for its kind, (R,)."""
         return np.array([values.get(kind, default) for kind in REFERENCE_KINDS])[self.kind]
+
+    def is_relaxed(self) -> np.ndarray:
+        """Which rows are read where the force field has relaxed the molecule, (R,)."""
+        return self.by_kind(dict.fromkeys(RELAXED, 1.0), 0.0) > 0.0
 
     def kind_counts(self) -> dict[str, int]:
         """How many there are of each kind that occurs, in the order of their first rows."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import ReferenceDataError
+from q2mm_accel.model import topology
 from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.reference_table import (
@@ -286,6 +287,65 @@ class ReferenceData:
         values = -GRADIENT_AU_TO_KCALMOLA * molecule.gradient.ravel()
         check_reference(Reference("force", float(values[0]), weight, system, 0))
         self._fill("force", values, weight, system, np.arange(len(values)))
+
+    def add_geometry(
+        self,
+        molecule: Molecule,
+        system: int = 0,
+        bonds: ArrayLike | None = None,
+        angles: ArrayLike | None = None,
+        torsions: ArrayLike | None = None,
+        weight_bond: float = 100.0,
+        weight_angle: float = 1.0,
+        weight_torsion: float = 0.3,
+    ) -> None:
+        """Add the molecule's bonds, angles and torsions, to be those of the force field's own minimum.
+
+        With the default weights 0.01 Å count as 1, and so do 1 degree of an angle and about 3 of a torsion.
+
+        Args:
+            molecule: at its QM geometry; that of the system.
+            system: the system.
+            bonds: shape (n, 2), pairs of atoms; by default those near enough to be bonded.
+            angles: shape (n, 3); by default all of these bonds.
+            torsions: shape (n, 4); by default all of these bonds but those through nearly straight angles.
+            weight_bond: weight of bonds [1/Å]; 0 leaves them out.
+            weight_angle: weight of angles [1/degree].
+            weight_torsion: weight of torsions [1/degree]; deviations are those within ±180 degrees.
+
+        Raises:
+            ReferenceDataError: indices of another shape, or of atoms that do not exist.
+        """
+        name = instance(molecule, Molecule, "molecule", ReferenceDataError).name
+        own = topology.bonds(molecule) if bonds is None else _atoms(bonds, 2, molecule, f"{name}: bonds")
+        rows = {
+            "bond_length": own,
+            "bond_angle": topology.angles(own) if angles is None else _atoms(angles, 3, molecule, f"{name}: angles"),
+            "torsion_angle": topology.torsions(molecule, own)
+            if torsions is None
+            else _atoms(torsions, 4, molecule, f"{name}: torsions"),
+        }
+        measure = {"bond_length": topology.distances, "bond_angle": topology.angle_values}
+        for (kind, atoms), weight in zip(rows.items(), (weight_bond, weight_angle, weight_torsion), strict=True):
+            values = measure.get(kind, topology.dihedral_values)(molecule.coordinates, atoms)
+            for value, index in list(zip(values.tolist(), atoms.tolist(), strict=True))[:1]:
+                check_reference(Reference(kind, value, weight, system, tuple(index)))
+            if len(atoms):
+                self._fill(kind, values, weight, system, *atoms.T)
+
+
+def _atoms(given: ArrayLike, width: int, molecule: Molecule, what: str) -> np.ndarray:
+    """Indices of atoms, (n, width)."""
+    array = np.asarray(given)
+    if array.size == 0:
+        return np.zeros((0, width), dtype=np.int64)
+    if array.dtype.kind not in "iu" or array.ndim != 2 or array.shape[1] != width:
+        raise ReferenceDataError(
+            f"{what} must be integers of shape (n, {width}), but have the shape {array.shape} and dtype {array.dtype}."
+        )
+    for row in array[((array < 0) | (array >= molecule.n_atoms)).any(axis=1)][:1].tolist():
+        raise ReferenceDataError(f"{what} name the atoms {row}; there are 0 to {molecule.n_atoms - 1}.")
+    return array.astype(np.int64)
 
 
 def _displacements(molecule: Molecule, modes: NormalModes, floor: float, what: str, stationary: bool) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -50,6 +50,7 @@ class Frame:
         names: the type of each atom.
         angles: shape (n_angles, 3).
         groups: of each angle: "" where all angles of these atoms' types are alike, or else LINEAR or such as "~90".
+        bond_groups: of each bond: "" where all bonds of these atoms' types are alike, or else such as "~1.40".
     """
 
     molecule: Molecule
@@ -57,6 +58,12 @@ class Frame:
     names: Sequence[str]
     angles: np.ndarray
     groups: list[str]
+    bond_groups: list[str]
+
+    @property
+    def bond_lengths(self) -> np.ndarray:
+        """Shape (n_bonds,) [Å]."""
+        return topology.distances(self.molecule.coordinates, self.bonds)
 
     @property
     def angle_values(self) -> np.ndarray:
@@ -76,26 +83,49 @@ def group_angles(frames: Sequence[Frame], gap: float) -> None:
         frames: of all molecules; their `groups` are set.
         gap: sorted values of one class of atoms that are further apart than this are of different groups [degrees].
     """
-    values: dict[tuple, list[float]] = {}
-    for frame in frames:
-        for key, value in zip(classes("angle", frame.names, frame.angles), frame.angle_values, strict=True):
-            values.setdefault(key, []).append(float(value))
-    groups = {key: _group_names(np.array(found), gap) for key, found in values.items()}
-    for frame in frames:
-        keys = classes("angle", frame.names, frame.angles)
-        frame.groups = [groups[key][float(value)] for key, value in zip(keys, frame.angle_values, strict=True)]
+    keys = [classes("angle", frame.names, frame.angles) for frame in frames]
+    found = _groups(keys, [frame.angle_values for frame in frames], gap, 0, topology.LINEAR_ANGLE)
+    for frame, groups in zip(frames, found, strict=True):
+        frame.groups = groups
 
 
-def _group_names(values: np.ndarray, gap: float) -> dict[float, str]:
-    straight = values > topology.LINEAR_ANGLE
+def group_bonds(frames: Sequence[Frame], gap: float) -> None:
+    """Tell apart bonds of like atoms that are not alike, such as the two kinds of a styrene's: a type for each group.
+
+    Args:
+        frames: of all molecules; their `bond_groups` are set.
+        gap: sorted lengths of one class of atoms that are further apart than this are of different groups [Å].
+    """
+    keys = [classes("bond", frame.names, frame.bonds) for frame in frames]
+    found = _groups(keys, [frame.bond_lengths for frame in frames], gap, 2, np.inf)
+    for frame, groups in zip(frames, found, strict=True):
+        frame.bond_groups = groups
+
+
+def _groups(keys: Sequence[list[tuple]], values: Sequence[np.ndarray], gap: float, digits: int, limit: float):
+    """Of each molecule's terms the group of its value among all of its class."""
+    together: dict[tuple, list[float]] = {}
+    for key, value in zip(chain(*keys), chain(*values), strict=True):
+        together.setdefault(key, []).append(float(value))
+    names = {key: _group_names(np.array(found), gap, digits, limit) for key, found in together.items()}
+    return [
+        [names[key][float(value)] for key, value in zip(own, found, strict=True)]
+        for own, found in zip(keys, values, strict=True)
+    ]
+
+
+def _group_names(values: np.ndarray, gap: float, digits: int, limit: float) -> dict[float, str]:
+    straight = values > limit
     names = dict.fromkeys(values[straight].tolist(), LINEAR)
     bent = np.sort(values[~straight])
     parts = np.split(bent, np.flatnonzero(np.diff(bent) > gap) + 1) if len(bent) else []
     if len(parts) == 1 and not names:
         return dict.fromkeys(bent.tolist(), "")
-    labels = [f"~{np.mean(part):.0f}" for part in parts]
-    if len(set(labels)) < len(labels):
-        labels = [f"~{np.mean(part)!r}" for part in parts]
+    means = [float(np.mean(part)) for part in parts]
+    # groups of nearly the same mean need more digits to be told apart
+    labels = next(
+        found for places in range(digits, 17) if len(set(found := [f"~{mean:.{places}f}" for mean in means])) == len(means)
+    )
     for part, label in zip(parts, labels, strict=True):
         names |= dict.fromkeys(part.tolist(), label)
     return names
@@ -103,8 +133,9 @@ def _group_names(values: np.ndarray, gap: float) -> dict[float, str]:
 
 def bond_terms(frame: Frame) -> Terms:
     """One for each bond."""
-    measured = topology.distances(frame.molecule.coordinates, frame.bonds)
-    return Terms(frame.bonds, classes("bond", frame.names, frame.bonds), measured)
+    keys = classes("bond", frame.names, frame.bonds)
+    keys = [(f"{label} {group}" if group else label,) for (label,), group in zip(keys, frame.bond_groups, strict=True)]
+    return Terms(frame.bonds, keys, frame.bond_lengths)
 
 
 def angle_terms(frame: Frame) -> Terms:

@@ -214,6 +214,37 @@ class Batch:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Internals:
+    """Internal coordinates of one measure that references read of all molecules of a batch, K of them."""
+
+    present: Array
+    """(K,) whether it is real."""
+    molecule: Array
+    """(K,) number of its molecule among those of all buckets."""
+    components: Array
+    """(K, 3w) components of its atoms, counted over the components of all molecules."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Relaxing:
+    """Molecules that are relaxed together, for what references read at the force field's own stationary points."""
+
+    batch: Batch
+    """Their terms, all of which move; it has coordinates, no outputs, and reads nothing."""
+    upward: tuple[Array, ...]
+    """Of each bucket (M,) along how many modes the energy is to rise: 0 for minima."""
+    internals: dict[str, Internals]
+    """By measure, those that occur."""
+    read: Array
+    """(P,) positions in the outputs that references read, and padding: eigenvalues of the buckets that need them, then
+    internal coordinates by measure."""
+    spectra: tuple[bool, ...] = _static()
+    """Of each bucket whether its eigenvalues are needed."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class References:
     """What is compared, R references padded from the real ones."""
 
@@ -231,6 +262,8 @@ class References:
     """(R,) by which other outputs are multiplied."""
     shift: Array
     """(R,) what is added to them then."""
+    is_periodic: Array
+    """(R,) whether 360 degrees more or less are the same."""
     group: Array
     """(R,) group of a relative energy; `n_groups` for all others."""
     n_groups: int = _static()
@@ -271,7 +304,9 @@ class Problem:
     """Everything the loss depends on, but the parameters."""
 
     stacks: tuple[Batch, ...]
-    """Stacks of batches of the same shapes: all arrays have a leading axis."""
+    """Stacks of batches of the same shapes: all arrays have a leading axis. None where everything is relaxed."""
+    relaxing: tuple[Relaxing, ...]
+    """The same of what is relaxed; what they read follows on what `stacks` do."""
     references: References
     expansion: Expansion
     priors: Priors
@@ -283,10 +318,16 @@ class Problem:
     """Devices that share the batches out, along the axis "molecules"; None for one."""
 
     @property
+    def dtype(self) -> np.dtype:
+        """The type of the Hessians' assembly."""
+        return (self.stacks[0] if self.stacks else self.relaxing[0].batch).dtype
+
+    @property
     def hessian_elements(self) -> int:
         """Number of elements of all padded Hessians, the measure of an evaluation's size."""
-        shapes = (bucket.component_present.shape for stack in self.stacks for bucket in stack.buckets)
-        return sum(batches * molecules * size**2 for batches, molecules, size in shapes)
+        batches = [*self.stacks, *(stack.batch for stack in self.relaxing)]
+        shapes = (bucket.component_present.shape for stack in batches for bucket in stack.buckets)
+        return sum(count * molecules * size**2 for count, molecules, size in shapes)
 
 
 OUTPUTS = ("energy", "gradient", "mode_gradient", "eigenvalues", "hessian", "eigenmatrix", "mode_matrix")
@@ -300,3 +341,7 @@ def output_size(output: str, n_components: int) -> int:
     if output in MATRICES:
         return n_components**2
     return 1 if output == "energy" else n_components
+
+
+MEASURES = ("distance", "angle", "dihedral")
+"""Internal coordinates that references read of relaxed molecules, in the order in which they are gathered."""

@@ -29,6 +29,7 @@ from q2mm_accel.problem.arrays import OUTPUTS
 from q2mm_accel.problem.batch import PARALLEL, inner_sines
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.problem.reads import OUTPUT_OF, output_codes
+from q2mm_accel.problem.relaxable import check_float64, check_relaxed
 
 _RESOLUTION = {
     **{kind: (1e-3, "kcal/mol") for kind in ("energy", "relative_energy")},
@@ -148,7 +149,7 @@ def _check_dihedrals(system: System, kind: Kind, points: np.ndarray) -> None:
 
 
 def check_references(references: ReferenceTable, systems: Sequence[System]) -> None:
-    """Check that every reference points to something that exists and can be computed at a fixed geometry.
+    """Check that every reference points to something that exists and can be computed.
 
     Raises:
         ReferenceDataError: it does not; or there is no reference at all, or a group of one relative energy.
@@ -157,6 +158,7 @@ def check_references(references: ReferenceTable, systems: Sequence[System]) -> N
         raise ReferenceDataError("no reference has a weight above 0, so there is nothing to fit; add references.")
     for number in np.flatnonzero(_impossible(references, systems))[:1]:
         _refuse(references[int(number)], systems)
+    check_relaxed(references, systems)
     sizes = np.bincount(references.group[references.group >= 0])
     for group in np.flatnonzero(sizes == 1)[:1]:
         raise ReferenceDataError(
@@ -177,7 +179,8 @@ def _impossible(references: ReferenceTable, systems: Sequence[System]) -> np.nda
     for number in np.unique(references.system[of_modes & ~missing & ~without_hessian]):
         sizes[of_modes & (system == number)] = len(systems[number].molecule.normal_modes.eigenvalues)
     beyond = ~_is_output(output, "energy") & (references.indices.max(axis=1) >= sizes)
-    return missing | (output < 0) | beyond | (without_hessian & (of_modes | _is_output(output, "eigenmatrix")))
+    at_rest = ~references.is_relaxed()
+    return missing | (at_rest & ((output < 0) | beyond)) | (without_hessian & (of_modes | _is_output(output, "eigenmatrix")))
 
 
 def _is_output(codes: np.ndarray, *names: str) -> np.ndarray:
@@ -189,11 +192,6 @@ def _refuse(reference: Reference, systems: Sequence[System]) -> None:
     if reference.system >= len(systems):
         raise ReferenceDataError(f"{reference}: there is no system {reference.system}; there are {len(systems)}, from 0.")
     molecule = systems[reference.system].molecule
-    if reference.kind not in OUTPUT_OF:
-        raise ReferenceDataError(
-            f"{reference} ({molecule.name}): {reference.kind} needs the geometry relaxed by the force field, but every "
-            f"observable here is computed at the QM geometry; use one of {', '.join(OUTPUT_OF)}."
-        )
     if OUTPUT_OF[reference.kind] in ("mode_matrix", "mode_gradient"):
         _refuse_mode(reference, molecule)
     if np.max(np.asarray(reference.index)) >= 3 * molecule.n_atoms:
@@ -226,6 +224,7 @@ def check_resolution(references: ReferenceTable, systems: Sequence[System], prec
     """
     if precision == "float64":
         return
+    check_float64(references, systems, precision)
     if precision == "float32":
         _check_backgrounds(references, systems)
     size = np.abs(references.value)

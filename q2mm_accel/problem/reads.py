@@ -11,7 +11,7 @@ from q2mm_accel.model.vibrations import NormalModes
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import MATRICES, OUTPUTS, References, output_size
 from q2mm_accel.problem.layout import Slot, Stack
-from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
+from q2mm_accel.units import DEGREE, FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 OUTPUT_OF = {
     "energy": "energy",
@@ -151,9 +151,10 @@ def build_references(
         value=column(references.value, np.float64, 0.0),
         weight=column(weights, np.float64, 0.0),
         source=column(source, np.int64, 0),
-        is_frequency=column(references.is_kind("frequency"), bool, False),
+        is_frequency=column(references.is_kind("frequency") | references.is_kind("relaxed_frequency"), bool, False),
         factor=column(factor, np.float64, 1.0),
         shift=column(shift, np.float64, 0.0),
+        is_periodic=column(references.is_kind("torsion_angle"), bool, False),
         group=column(np.where(references.group < 0, n_groups, references.group), np.int32, n_groups),
         n_groups=n_groups,
     )
@@ -163,6 +164,9 @@ def _scales(references: ReferenceTable, systems: Sequence[System]) -> tuple[np.n
     """By what outputs are multiplied, and what is added then, so that they are in the references' units, (R,) each."""
     factor, shift = np.ones(len(references)), np.zeros(len(references))
     factor[references.is_kind("force")] = -1.0
+    factor[references.is_kind("torsion_angle")] = 1.0 / DEGREE
+    # an angle is computed as its supplement
+    factor[references.is_kind("bond_angle")], shift[references.is_kind("bond_angle")] = -1.0 / DEGREE, 180.0
     for kind, scales in (("normal_mode", _scales_of_modes), ("mode_displacement", _scales_of_displacements)):
         of_kind = references.is_kind(kind)
         for number in np.unique(references.system[of_kind]):

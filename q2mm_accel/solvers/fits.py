@@ -42,13 +42,13 @@ def native(mesh: Mesh | None, method: str, history_size: int, *arguments):
     return jax.lax.with_sharding_constraint(results, NamedSharding(mesh, whole))
 
 
-_segment = jax.jit(native, static_argnums=(0, 1, 2), compiler_options=_WITHOUT_WRONG_PASS)
+run_segment = jax.jit(native, static_argnums=(0, 1, 2), compiler_options=_WITHOUT_WRONG_PASS)
 _opened = jax.jit(
     lambda method, history_size, point, count: opened(METHODS[method](history_size), point, count), static_argnums=(0, 1, 3)
 )
 
 
-def _relaxed():
+def relaxed_promotion():
     """Two context managers: JAXopt mixes types and ranks in ways that strict settings of JAX refuse."""
     return jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow")
 
@@ -107,10 +107,10 @@ class Fits:
 
     def advance(self, steps: int, trials: int) -> None:
         """One segment: at most a number of accepted steps and of trials for every lane."""
-        dtype_promotion, rank_promotion = _relaxed()
+        dtype_promotion, rank_promotion = relaxed_promotion()
         before, until = self.lanes.nfev, self.lanes.nit + steps
         with memory_explained(self.setting.problem, "the solver"), exclusive_eigh(), dtype_promotion, rank_promotion:
-            results = _segment(
+            results = run_segment(
                 self.mesh, self.method, self.history_size, self.setting, self.lanes, until, np.asarray(trials)
             )
             lanes, record = jax.tree.map(np.array, results)
@@ -242,7 +242,7 @@ def open_lanes(method: str, history_size: int, setting: Setting, starts: np.ndar
     points = points.astype(setting.problem.references.value.dtype)
     # traced for its shape, not computed
     n_residuals = len(setting.problem.references.present) + len(setting.problem.priors.present)
-    dtype_promotion, rank_promotion = _relaxed()
+    dtype_promotion, rank_promotion = relaxed_promotion()
     with dtype_promotion, rank_promotion:
         # one lane, repeated: the solver's first state before any evaluation does not depend on the point
         template = _opened(method, history_size, np.zeros_like(points[0]), n_residuals)

@@ -186,7 +186,7 @@ def _like(dtype, setting: Setting) -> Setting:
     """A setting in the precision of the lanes. Reductions of the loss within its rounding count as none, whatever ftol."""
     names = ("scale", "lower", "upper", "ftol", "gtol")
     setting = replace(setting, **{name: jnp.asarray(getattr(setting, name)).astype(dtype) for name in names})
-    return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(setting.problem.stacks[0].dtype).eps))
+    return replace(setting, ftol=jnp.maximum(setting.ftol, _ROUNDINGS * jnp.finfo(setting.problem.dtype).eps))
 
 
 def segment(method: str, history_size: int, setting: Setting, lanes: Lane, until, trials):

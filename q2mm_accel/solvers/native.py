@@ -58,7 +58,7 @@ def solve(
     if options.checkpoint is not None:
         saver = Checkpointer(options.checkpoint, options.checkpoint_every, replaces=inputs.fingerprint)
     if options.resume is None:
-        fits = _fits(inputs, method, start, limits, options)
+        fits = fits_from(inputs, method, start, limits, options)
     else:
         known = load_checkpoint(options.resume, inputs.fingerprint)
         fits, start = _resumed(inputs, method, start, limits, options, known)
@@ -71,7 +71,7 @@ def solve(
                 exact = replace(options, precision="float64", n_starts=1)
                 # by the objective's own measure, for in float32 a fit may end above its start
                 best = min(fits.x[fits.best], start, key=lambda x: evaluate(x)[0])
-                stages.append(_fits(inputs, method, best, limits, exact))
+                stages.append(fits_from(inputs, method, best, limits, exact))
                 stopped = _run(inputs, evaluate, stages, options, saver, watch)
         return _result(evaluate, stages, start, first, stopped)
 
@@ -84,7 +84,7 @@ def _resumed(
     Warns:
         CheckpointWarning: the checkpoint holds several fits, and only their best point is used.
     """
-    fits = _fits(inputs, method, start, limits, replace(options, lanes=options.lanes or n_lanes(known)))
+    fits = fits_from(inputs, method, start, limits, replace(options, lanes=options.lanes or n_lanes(known)))
     best = parameter_vector(known.x, inputs.labels, "x0")
     check_inside(best, limits, inputs.space)
     difference = restore(fits, known)
@@ -95,10 +95,10 @@ def _resumed(
             f"{options.resume} holds {n_starts(known)} fits, of which only the best point is used: {difference}.",
             CheckpointWarning,
         )
-    return _fits(inputs, method, best, limits, options), best
+    return fits_from(inputs, method, best, limits, options), best
 
 
-def _fits(inputs: FitInputs, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
+def fits_from(inputs: FitInputs, method: str, start: np.ndarray, limits: Bounds, options: Options) -> Fits:
     """Fits before their first evaluation: starts go to the devices if there are enough, else these share the molecules."""
     scale, precision = inputs.typical_scale, options.precision or inputs.precision
     lanes = min(

@@ -8,7 +8,7 @@ from scipy.optimize import OptimizeResult
 from tolerances import LOSS, ROUNDING
 
 from q2mm_accel.benchmark import devices, precision
-from q2mm_accel.benchmark.__main__ import _parsed, _parser
+from q2mm_accel.benchmark.__main__ import parsed
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.fits import CASES, Recorder
 from q2mm_accel.benchmark.native import GOALS, TIMES, readings
@@ -30,7 +30,7 @@ def problem():
 
 
 def test_evaluations_are_what_is_measured_by_default():
-    assert _parser().parse_args([]).what == "speed"
+    assert parsed([]).what == "speed"
 
 
 def test_native_fits_begin_where_those_of_scipy_do(pair, monkeypatch):
@@ -80,11 +80,11 @@ def test_the_time_limit_ends_a_fit_of_scipy(problem):
 
 
 def test_tables_belong_to_what_is_measured(capsys):
-    assert _parsed(["precision"]).only == precision.PARTS
-    assert _parsed(["devices", "--only", "start"]).only == ["start"]
+    assert parsed(["precision"]).only == precision.PARTS
+    assert parsed(["devices", "--only", "start"]).only == ["start"]
     for arguments in (["devices", "--only", "eigh"], ["speed", "--only", "eigh"], ["precision", "--starts"]):
         with pytest.raises(SystemExit):
-            _parsed(arguments)
+            parsed(arguments)
     assert "'eigh'; choose of memory, sharing, start" in capsys.readouterr().err
 
 

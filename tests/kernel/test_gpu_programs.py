@@ -11,13 +11,13 @@ from q2mm_accel import FusedObjective
 from q2mm_accel import objective as programs
 from q2mm_accel.solvers import fits as fit
 from q2mm_accel.solvers.methods import METHODS
-from q2mm_accel.solvers.native import _fits
+from q2mm_accel.solvers.native import fits_from
 from q2mm_accel.solvers.options import Options
 
 # some types of the set do not occur in the molecules chosen
 pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
 
-FUNCTIONS = ("_value_and_gradient", "_residuals", "_jacobian", "_gauss_newton", "_hessian_product", "_losses", "predictions")
+FUNCTIONS = ("value_and_gradient", "residuals", "jacobian", "normal_matrix", "hessian_product", "losses", "predictions")
 EIGH = "@cusolver_syevd_ffi"
 
 
@@ -41,7 +41,7 @@ def assert_fit_for_gpus(program):
     return products
 
 
-SHORT = ("_value_and_gradient", "_jacobian")
+SHORT = ("value_and_gradient", "jacobian")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ SHORT = ("_value_and_gradient", "_jacobian")
 def test_everything_an_objective_computes_can_run_on_a_gpu(name, precision):
     objective = every_kind(precision)
     x = objective.x0
-    arguments = {"_hessian_product": (x, x), "_losses": (np.stack([x, x]),)}.get(name, (x,))
+    arguments = {"hessian_product": (x, x), "losses": (np.stack([x, x]),)}.get(name, (x,))
     assert assert_fit_for_gpus(lowered(getattr(programs, name), objective.problem, *arguments)) or precision == "mixed"
 
 
@@ -70,8 +70,8 @@ def test_the_pure_loss_inside_another_program_can_run_on_a_gpu(precision):
 )
 def test_every_native_method_can_run_on_a_gpu(method):
     objective = every_kind("float32")
-    fits = _fits(objective.inputs, method, objective.x0, objective.bounds, Options(n_starts=3))
+    fits = fits_from(objective.inputs, method, objective.x0, objective.bounds, Options(n_starts=3))
     arguments = (None, method, fits.history_size, fits.setting, fits.lanes, fits.lanes.nit + 10, np.asarray(5))
-    promotion, ranks = fit._relaxed()
+    promotion, ranks = fit.relaxed_promotion()
     with promotion, ranks:
-        assert assert_fit_for_gpus(lowered(fit._segment, *arguments))
+        assert assert_fit_for_gpus(lowered(fit.run_segment, *arguments))

@@ -203,22 +203,23 @@ def test_frequencies_of_a_data_set_agree_with_finite_differences():
         assert error <= tolerances.STENCIL * np.abs(found).max(), f"column {column}: {error:.1e}"
 
 
-def test_ties_frozen_parameters_priors_and_robust_losses_pass_through():
+def test_ties_frozen_parameters_priors_and_robust_losses_agree_with_forward_differentiation():
     systems, forcefield, references = case("mm3")
     bonds = [label for label in forcefield.labels if label.startswith("bond") and label.endswith("k")]
     objective = FusedObjective(
         systems,
         forcefield,
-        ReferenceData([r for r in references if r.kind in ("frequency", "relative_energy")]),
+        ReferenceData(references),
         parameter_scale=forcefield.typical_scale,
         active=[label for label in forcefield.labels if not label.endswith("theta0")],
-        ties=Tie(bonds[1], {bonds[0]: 0.5, bonds[2]: 0.25}, 10.0),
+        ties=[Tie(bonds[1], {bonds[0]: 0.5, bonds[2]: 0.25}, 10.0), *Tie.equal("vdw H radius", "vdw O radius")],
         priors=[Prior("bond_force_constants", 50.0), Prior("vdw_radii", 0.2)],
         loss="cauchy",
         f_scale=0.1,
     )
     problem, x = objective.problem, objective.x0 + 0.01
-    assert len(x) < len(forcefield.labels) and len(problem.priors.present)
+    assert problem.stacks[0].distinct and len(problem.priors.present)
+    assert len(x) < len(forcefield.labels) and {reference.kind for reference in references} == set().union(*KINDS.values())
     assert_agree(run(structured, problem, x), run(generic, problem, x))
 
 
@@ -279,22 +280,3 @@ def test_matrices_in_any_basis_agree_with_forward_differentiation():
     read = np.arange(stack.read.size).reshape(stack.read.shape) % elements  # some elements above and below the diagonal
     problem = replace(problem, stacks=(replace(stack, buckets=buckets, read=read, distinct=False),))
     assert_agree(run(structured, problem, forcefield.parameters), run(generic, problem, forcefield.parameters))
-
-
-def test_matrices_with_ties_priors_and_robust_losses_agree_with_forward_differentiation():
-    systems, forcefield, references = case("mm3")
-    bonds = [label for label in forcefield.labels if label.startswith("bond") and label.endswith("k")]
-    objective = FusedObjective(
-        systems,
-        forcefield,
-        ReferenceData([r for r in references if r.kind in ("hessian_element", "eig_diagonal", "eig_offdiagonal")]),
-        parameter_scale=forcefield.typical_scale,
-        active=[label for label in forcefield.labels if not label.endswith("theta0")],
-        ties=[Tie(bonds[1], {bonds[0]: 0.5, bonds[2]: 0.25}, 10.0), *Tie.equal("vdw H radius", "vdw O radius")],
-        priors=Prior("bond_force_constants", 50.0),
-        loss="cauchy",
-        f_scale=0.1,
-    )
-    assert objective.problem.stacks[0].distinct and len(objective.problem.priors.present)
-    x = objective.x0 + 0.01
-    assert_agree(run(structured, objective.problem, x), run(generic, objective.problem, x))

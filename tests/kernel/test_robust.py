@@ -1,6 +1,7 @@
 """Robust losses and balanced kinds: SciPy's own costs, exact derivatives, sums of squares whatever the option."""
 
 from collections import Counter
+from functools import partial
 
 import jax
 import mpmath
@@ -96,28 +97,31 @@ def differentiated(loss, ratio):
         return [float(v) for v in (middle, (high - low) / (2 * step), (high - 2 * middle + low) / step**2)]
 
 
-@pytest.mark.parametrize("loss", ROBUST)
-def test_a_shaped_residual_and_its_derivatives_are_exact(loss):
-    scale = 0.37
+@partial(jax.jit, static_argnums=0)
+def with_derivatives(loss, ratios, unit, f_scale):
+    """Shaped residuals in a unit, and their first and second derivatives by it."""
 
     def one(ratio):
-        return shaped(loss, scale * ratio[None], np.float64(scale))[0] / scale
+        return shaped(loss, unit * ratio[None], f_scale)[0] / unit
 
+    return [jax.vmap(f)(ratios) for f in (one, jax.grad(one), jax.grad(jax.grad(one)))]
+
+
+@pytest.mark.parametrize("loss", ROBUST)
+def test_a_shaped_residual_and_its_derivatives_are_exact(loss):
     points = np.array(RATIOS)
-    found = [jax.vmap(f)(points) for f in (one, jax.grad(one), jax.grad(jax.grad(one)))]
+    both = [np.asarray(each) for each in with_derivatives(loss, np.concatenate([points, -points]), 0.37, 0.37)]
+    found = [each[: len(points)] for each in both]
     expected = np.transpose([differentiated(loss, ratio) for ratio in RATIOS])
     for order, (values, exact) in enumerate(zip(found, expected, strict=True)):
         np.testing.assert_allclose(values, exact, rtol=tolerances.SHAPED, atol=tolerances.SHAPED, err_msg=f"order {order}")
-        np.testing.assert_allclose(jax.vmap(one)(-points), -found[0], rtol=0.0)
+    np.testing.assert_allclose(both[0][len(points) :], -found[0], rtol=0.0)
 
 
 @pytest.mark.parametrize("loss", ROBUST)
 def test_residuals_of_0_and_huge_ones_have_finite_derivatives(loss):
-    def one(residual):
-        return shaped(loss, residual[None], np.float64(0.1))[0]
-
     points = np.array([0.0, 1e-320, 1e-200, 1e100, 1e200, 1e300])
-    values, slopes, curvatures = (jax.vmap(f)(points) for f in (one, jax.grad(one), jax.grad(jax.grad(one))))
+    values, slopes, curvatures = with_derivatives(loss, points, 1.0, 0.1)
     assert values[0] == 0.0 and slopes[0] == 1.0 and curvatures[0] == 0.0
     assert all(np.all(np.isfinite(array)) for array in (values, slopes, curvatures))
     assert np.all(np.diff(values) >= 0.0)

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 import openmm
 
-from oracles.openmm_engine import NM, OpenMMEngine, _parameters
+from oracles.openmm_engine import NM, OpenMMEngine, parameters_of
 from q2mm_accel.units import KCAL_TO_KJ
 
 KINDS = (
@@ -87,7 +87,7 @@ def _force(kind, system, forcefield):
     )()
     add = getattr(force, {"angle": "addAngle", "torsion": "addTorsion"}.get(kind, "addBond"))
     for atoms, row in zip(*system.terms(kind), strict=True):
-        add(*atoms.tolist(), *_parameters(kind, forcefield, row))
+        add(*atoms.tolist(), *parameters_of(kind, forcefield, row))
     return force
 
 

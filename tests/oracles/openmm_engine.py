@@ -103,10 +103,10 @@ def _terms(kind, system, forcefield):
             yield pair.tolist(), ([sigma * NM, epsilon * KCAL_TO_KJ],)
         return
     for atoms, row in zip(*system.terms(kind), strict=True):
-        yield atoms.tolist(), _parameters(kind, forcefield, row)
+        yield atoms.tolist(), parameters_of(kind, forcefield, row)
 
 
-def _parameters(kind, forcefield, row):
+def parameters_of(kind, forcefield, row):
     if kind == "bond":
         spring, rest = forcefield.bond_force_constants[row], forcefield.bond_lengths[row]
         return rest * NM, 2.0 * spring * KCAL_TO_KJ / NM**2

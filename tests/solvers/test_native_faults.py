@@ -45,7 +45,7 @@ def built(names, form, **options):
 def compiled_apart(program, module, **functions):
     """Replace functions of a module while the loop is traced, which is kept for its name and apart from the healthy one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "_segment", program)
+        patch.setattr(fit, "run_segment", program)
         for name, function in functions.items():
             patch.setattr(module, name, function)
         yield

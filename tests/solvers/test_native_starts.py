@@ -160,8 +160,9 @@ def test_starts_keep_to_the_bounds():
 
 
 @each_method
-def test_ten_runs_are_bitwise_the_same(method):
-    for _ in range(10):
+@pytest.mark.parametrize("runs", [3, pytest.param(10, marks=pytest.mark.exhaustive)])
+def test_several_runs_are_bitwise_the_same(method, runs):
+    for _ in range(runs):
         assert_same(ch3f().solve_native(method, n_starts=N, seed=0, **TIGHT), fitted(method))
 
 

@@ -1,0 +1,154 @@
+"""What references read at a force field's own stationary points, with exact derivatives of any order.
+
+Where ∂E/∂x = 0 for all parameters p, ∂x = -H⁺ ∂²E/∂x∂p by the implicit function theorem. No step of the relaxation is
+differentiated: a gradient costs one solution with H per molecule, whatever the number of parameters.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.ad_checkpoint import checkpoint_name
+
+from q2mm_accel.kernel.coordinates import HARMLESS, PIECES, moved
+from q2mm_accel.kernel.hessian import gradients, hessians
+from q2mm_accel.kernel.relaxation import FLAT, Limits, Outcome, Relaxed, relax
+from q2mm_accel.kernel.rigid import rigid_motions
+from q2mm_accel.kernel.slopes import by_elements
+from q2mm_accel.kernel.spectrum import KEPT, eigenpairs, mass_weighted
+from q2mm_accel.problem.arrays import MEASURES, Bucket, Expansion, Internals, Relaxing
+from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
+
+LIMITS = Limits(largest_gradient=1e-8, n_steps=200, farthest=3.0)
+"""Of relaxations inside of an objective."""
+_DIRECTIONS_AT_A_TIME = 16
+"""In which derivatives are taken together, to save memory."""
+
+
+def relaxed_batch(relaxing: Relaxing, parameters):
+    """What references read of relaxed molecules, (P,); NaN of those that have not converged.
+
+    Eigenvalues [hartree/(bohr² u)], distances [Å], supplements of angles and dihedrals [rad].
+
+    Args:
+        relaxing: the molecules.
+        parameters: (n_parameters,).
+
+    Returns:
+        The values.
+    """
+    batch = relaxing.batch
+    places, found = stationary(relaxing, parameters)
+    results, after = [], 0.0
+    if any(relaxing.spectra):
+        matrices = hessians(moved(batch, places), parameters)
+        for bucket, place, matrix, ended, needed in zip(
+            batch.buckets, places, matrices, found, relaxing.spectra, strict=True
+        ):
+            if needed:
+                values = _vibrations(bucket, place, matrix, after)
+                after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
+                converged = ended.outcome == Outcome.CONVERGED
+                results.append(jnp.where(converged[:, None], values, jnp.nan).reshape(-1))
+    flat = jnp.concatenate([place.reshape(-1) for place in places])
+    converged = jnp.concatenate([each.outcome == Outcome.CONVERGED for each in found])
+    for measure in MEASURES:  # a dictionary's own order is lost where it passes through JAX
+        internals = relaxing.internals.get(measure)
+        if internals is None:
+            continue
+        results.append(jnp.where(_of_molecules(internals, converged), _values(measure, internals, flat), jnp.nan))
+    return jnp.concatenate(results)[relaxing.read]
+
+
+def _of_molecules(internals: Internals, converged):
+    return converged[jnp.where(internals.present, internals.molecule, 0)]
+
+
+def _values(measure: str, internals: Internals, flat):
+    """Internal coordinates (K,) from all components."""
+    components = jnp.where(internals.present[:, None], internals.components, 0)
+    points = flat[components].reshape(len(components), -1, 3)
+    harmless = jnp.asarray(HARMLESS[: points.shape[1]], flat.dtype)[None]
+    return PIECES[measure](jnp.where(internals.present[:, None, None], points, harmless), xp=jnp)[0]
+
+
+def _vibrations(bucket: Bucket, place, hessian, after):
+    """Eigenvalues (M, D) of the mass-weighted Hessians at stationary points, rigid motions and padding last.
+
+    There rigid motions are eigenvectors of eigenvalue 0 anyway: moving them up changes no derivative.
+    """
+    weighted = mass_weighted(bucket, hessian * KCALMOLA2_TO_HESSIAN_AU)
+    scale = jnp.where(bucket.component_present, bucket.inverse_root_masses, 1.0)
+    basis = jax.lax.stop_gradient(jax.vmap(rigid_motions)(place, bucket.component_present, 1.0 / scale))
+    bound = jax.lax.stop_gradient(jnp.maximum(jnp.abs(weighted).sum(axis=-1).max(axis=-1), 1e-3))
+    return eigenpairs(weighted + bound[:, None, None] * (jnp.swapaxes(basis, 1, 2) @ basis) + after)[0]
+
+
+def outcomes(relaxing: Relaxing, parameters):
+    """How the relaxation of every molecule ended, (molecules of all buckets,) `Outcome`, and its largest gradient."""
+    found = relax(relaxing.batch, parameters, LIMITS, relaxing.upward)
+    ends = jnp.concatenate([each.outcome for each in found])
+    return jnp.stack(
+        [ends.astype(parameters.dtype), jnp.concatenate([jnp.abs(each.gradient).max(axis=1) for each in found])]
+    )
+
+
+@jax.custom_jvp
+def stationary(relaxing: Relaxing, parameters) -> tuple[list, list[Relaxed]]:
+    """Coordinates of stationary points, of each bucket (M, D), and all that is known of them.
+
+    Only the coordinates have derivatives, and only by the parameters.
+    """
+    found = relax(relaxing.batch, parameters, LIMITS, relaxing.upward)
+    return [each.coordinates for each in found], found
+
+
+@stationary.defjvp
+def _stationary_jvp(primals, tangents):
+    relaxing, parameters = primals
+    # named, so that batches in turn keep them and do not relax again for the gradient (`over_batches`)
+    places, found = jax.tree.map(lambda each: checkpoint_name(each, KEPT), stationary(relaxing, parameters))
+    there = moved(relaxing.batch, places)
+    _, pulls = jax.jvp(partial(gradients, there), (parameters,), (tangents[1],))
+    matrices = hessians(there, parameters)
+    moves = [
+        jax.vmap(_move)(*each)
+        for each in zip(found, places, matrices, pulls, [b.component_present for b in relaxing.batch.buckets], strict=True)
+    ]
+    return (places, found), (moves, jax.tree.map(_no_tangent, found))
+
+
+def _no_tangent(leaf):
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _move(found: Relaxed, place, hessian, pull, present):
+    """-H⁺ times a change of the gradient, (D,) of one molecule: no rigid motion, nothing along flat modes.
+
+    The matrix has derivatives, the decomposition with which it is inverted needs none.
+    """
+    rigid = jax.lax.stop_gradient(rigid_motions(place, present))
+
+    def without_rigid(vectors):
+        return vectors - (vectors @ rigid.T) @ rigid
+
+    def times(vector):
+        return without_rigid(hessian @ without_rigid(vector))
+
+    curvatures, modes = (jax.lax.stop_gradient(each) for each in (found.curvatures, found.modes))
+    steep = found.free & (jnp.abs(curvatures) > FLAT * jnp.where(found.free, jnp.abs(curvatures), 0.0).max())
+
+    def solve(_, vector):
+        return modes @ jnp.where(steep, (vector @ modes) / jnp.where(steep, curvatures, 1.0), 0.0)
+
+    return -jax.lax.custom_linear_solve(times, without_rigid(pull), solve, symmetric=True)
+
+
+def relaxed_slopes(n_elements: int, relaxing: Relaxing, parameters, expansion: Expansion):
+    """What `relaxed_batch` gives, (P,), and its derivatives by the vector (n, P)."""
+    found, push = jax.linearize(partial(relaxed_batch, relaxing), parameters)
+    directions = by_elements(expansion, jnp.eye(len(parameters), dtype=parameters.dtype), n_elements)
+    return found, jax.lax.map(push, directions, batch_size=_DIRECTIONS_AT_A_TIME)
