@@ -583,7 +583,9 @@ class FusedObjective:
             SolverError: bounds and stiffness contradict each other.
             NonFiniteError: as for `fun`.
         """
-        return solve_linear(self.inputs, Calls(self.fun_and_jac, self.hess, self._changes, self._slopes), stiffness)
+        return solve_linear(
+            self.inputs, Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._slopes), stiffness
+        )
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
         """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.
@@ -609,11 +611,10 @@ class FusedObjective:
         """
         return load_checkpoint(path, self.fingerprint).x.copy()
 
-    def _changes(self, x: ArrayLike, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions at x, (R,), and their derivatives along a direction (n,)."""
-        vector, count = parameter_vector(x, self.labels, "x"), len(self.references)
-        values, changes = self._run(prediction_changes, vector, direction)
-        return self._finite(values[:count], vector), self._finite(changes[:count], vector)
+    def _changes(self, x: ArrayLike, direction: np.ndarray) -> np.ndarray:
+        """Derivatives of predictions at x along a direction (n,), (R,)."""
+        vector = parameter_vector(x, self.labels, "x")
+        return self._finite(self._run(prediction_changes, vector, direction)[: len(self.references)], vector)
 
     def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
         """Derivatives of a weighted sum of predictions by x, (n,)."""
@@ -665,7 +666,10 @@ class FusedObjective:
         return self._finite(self._run(function, vector)[rows], vector)
 
     def _finite(self, values: np.ndarray, vector: np.ndarray) -> np.ndarray:
-        if not np.all(np.isfinite(values)):
+        flat = values.ravel(order="K")
+        with np.errstate(all="ignore"):
+            squares = flat @ flat  # a fraction of the time of looking at each; large numbers overflow
+        if not np.isfinite(squares) and not np.all(np.isfinite(values)):
             raise self._non_finite(vector, "a prediction")
         return values
 

@@ -371,8 +371,8 @@ def _superposition(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         return np.eye(3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a linear molecule may turn about its axis
-        found, _ = Rotation.align_vectors(before - before.mean(axis=0), after - after.mean(axis=0))
-    return found.as_matrix()
+        found = Rotation.align_vectors(before - before.mean(axis=0), after - after.mean(axis=0))
+    return found[0].as_matrix()
 
 
 def _modes(hessian: np.ndarray, coordinates: np.ndarray, molecule: Molecule) -> NormalModes:

@@ -125,3 +125,10 @@ RELAXED_JAC = 1e-8
 """x largest element: derivatives through relaxation, against differences of sixth order. Expected 1e-9, the differences'."""
 RELAXED_RESIDUAL = 1e-6
 """Of weighted residuals of order 1 to 100 at own minima, whatever the frame and the company. Expected 1e-9."""
+
+MODES = 1e-9
+"""Relative, and in the references' units: modes and couplings against their definitions in plain NumPy. Expected 1e-12."""
+QUADRATIC = 1e-9
+"""Of the conditions of a quadratic program's minimum, beside numbers of order 1. Expected 1e-13."""
+LINEAR_MINIMUM = 1e-8
+"""Relative, by how much the direct solve may be above the best of many Levenberg-Marquardt fits. Expected 1e-13."""

@@ -38,7 +38,8 @@ def compare(problem: Problem, computed):
     computed = computed[jnp.where(references.present, references.source, 0)]
     is_frequency = references.present & references.is_frequency
     # what is no eigenvalue must not reach the root, whose derivative would be multiplied with 0 only afterwards
-    others = jnp.where(references.present, references.factor, 1.0) * computed + references.shift
+    factor, shift = (jnp.where(references.present, each, 1.0) for each in (references.factor, references.shift))
+    others = factor * computed + shift
     computed = jnp.where(is_frequency, frequency(jnp.where(is_frequency, computed, 1.0)), others)
     turns = jnp.round(jax.lax.stop_gradient(references.value - computed) / 360.0)
     computed = computed + 360.0 * jnp.where(references.present & references.is_periodic, turns, 0.0)
@@ -111,8 +112,8 @@ def prediction_slopes(problem: Problem, vector, weights):
 
 
 def prediction_changes(problem: Problem, vector, direction):
-    """`predictions` and their derivatives along a direction (n,): (R,) each."""
-    return jax.jvp(partial(predictions, problem), (vector,), (direction,))
+    """Derivatives of `predictions` along a direction (n,): (R,)."""
+    return jax.jvp(partial(predictions, problem), (vector,), (direction,))[1]
 
 
 def hessian_product(problem, vector, direction):

@@ -20,7 +20,7 @@ from q2mm_accel.errors import LinearityError, OptionError, SolverError
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
-from q2mm_accel.solvers.quadratic import nearest
+from q2mm_accel.solvers.quadratic import QuadraticProgram
 from q2mm_accel.solvers.unknowns import Unknowns, unknowns_of
 from q2mm_accel.units import FREQUENCY_FACTOR
 
@@ -70,8 +70,10 @@ class Calls(NamedTuple):
     value_and_gradient: Callable
     curvature: Callable
     """2 JᵀJ, (n, n)."""
+    predictions: Callable
+    """(R,)."""
     push: Callable
-    """x and a direction (n,) -> predictions and their derivatives along it, (R,) each."""
+    """x and a direction (n,) -> derivatives of predictions along it, (R,)."""
     pull: Callable
     """x and weights (R,) -> derivatives of the weighted sum of predictions, (n,)."""
 
@@ -127,13 +129,18 @@ class _Quadratic:
         """Evaluate at an x whose force constants are not 0."""
         self.unknowns, self.calls, self.x = unknowns, calls, x
         self.value, gradient = calls.value_and_gradient(x)
+        self._here = calls.predictions(x)
         self.tangent = unknowns.tangent(x)
         self.origin = unknowns.values(x)
         self.slope = self.tangent.T @ gradient
         self.curvature = self.tangent.T @ calls.curvature(x) @ self.tangent
         sizes = np.sqrt(np.maximum(np.diag(self.curvature) / 2.0, 0.0))
         self.unit = 1.0 / np.where(sizes > 0.0, sizes, 1.0)
-        self.bounds = unknowns.inequalities()
+        normals, self.limits, self.elements = unknowns.inequalities()
+        # one copy of the rows, in units in which all columns have norm 1
+        self.normals = normals * self.unit
+        matrix = 0.5 * self.unit[:, None] * self.curvature * self.unit
+        self.program = QuadraticProgram(matrix + _RIDGE**2 * np.eye(len(matrix)), self.normals)
 
     def at(self, y: np.ndarray) -> float:
         """The loss."""
@@ -146,41 +153,33 @@ class _Quadratic:
 
     def predictions(self, y: np.ndarray) -> np.ndarray:
         """Of all references, (R,). Couplings read the equilibria of the one point here too, which those of y may not be."""
-        found, change = self.calls.push(self.x, self.tangent @ (y - self.origin))
-        return found + change
+        return self._here + self.calls.push(self.x, self.tangent @ (y - self.origin))
 
-    def row(self, held: _Held) -> tuple[np.ndarray, float]:
+    def hold(self, held: Sequence[_Held], stiffness: float) -> None:
+        """Let no direction be softer than that part of QM's stiffness."""
+        if held:
+            rows = [self._row(each) for each in held]
+            further = np.array([slope for slope, _ in rows]) * self.unit
+            self.program.add(further)
+            self.normals = np.vstack([self.normals, further])
+            self.limits = np.append(self.limits, [stiffness - constant for _, constant in rows])
+
+    def _row(self, held: _Held) -> tuple[np.ndarray, float]:
         """The stiffness along a direction as a function of the unknowns: (n_free,), and its value where they are 0."""
-        predictions = self.predictions(self.origin)
-        weights = held.modes.weights(held.direction, len(predictions))
+        weights = held.modes.weights(held.direction, len(self._here))
         slope = self.tangent.T @ self.calls.pull(self.x, weights)
-        value = held.direction @ held.modes.relative(predictions) @ held.direction
+        value = held.direction @ held.modes.relative(self._here) @ held.direction
         return slope, float(value - slope @ self.origin)
 
-    def minimum(self, centre: np.ndarray, rows: Sequence[tuple[np.ndarray, float]], stiffness: float) -> _Solution:
-        """The minimum within bounds and above the stiffness of all rows; undetermined unknowns stay at the centre."""
-        normals, limits, elements = self.bounds
-        normals = np.vstack([normals, *(slope for slope, _ in rows)])
-        limits = np.concatenate([limits, [stiffness - constant for _, constant in rows]])
-        unit = self.unit
-        matrix = 0.5 * unit[:, None] * self.curvature * unit
-        found = nearest(
-            matrix + _RIDGE**2 * np.eye(len(unit)),
-            0.5 * unit * self.gradient(centre),
-            normals * unit,
-            limits - normals @ centre,
-        )
-        y = centre + unit * found.point
-        left = 0.5 * unit * self.gradient(y) - (normals * unit).T @ found.multipliers
-        value, active = self.at(y), found.multipliers > 0.0
-        scale = np.sqrt(max(value, np.finfo(float).tiny))
-        return _Solution(
-            y,
-            value,
-            float(np.max(np.abs(left), initial=0.0)) / scale,
-            elements[active[: len(elements)]],
-            active[len(elements) :],
-        )
+    def minimum(self, centre: np.ndarray) -> _Solution:
+        """The minimum within bounds and above all stiffnesses; undetermined unknowns stay at the centre, (n_free,)."""
+        unit, count = self.unit, len(self.elements)
+        found = self.program.minimum(0.5 * unit * self.gradient(centre), self.limits - self.normals @ (centre / unit))
+        y, active = centre + unit * found.point, found.multipliers > 0.0
+        value = self.at(y)
+        left = 0.5 * unit * self.gradient(y) - self.normals.T @ found.multipliers
+        optimality = float(np.max(np.abs(left), initial=0.0)) / np.sqrt(max(value, np.finfo(float).tiny))
+        return _Solution(y, value, optimality, self.elements[active[:count]], active[count:])
 
 
 def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> OptimizeResult:
@@ -199,14 +198,18 @@ def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> Op
     modes = [] if part is None else _modes_of(inputs)
     rereads = _reads_equilibria(inputs, unknowns)
     x, held, rounds = unknowns.start, [], 0
-    for _ in range(_REREADS if rereads else 1):
+    for _ in range(_REREADS):
         model = _Quadratic(inputs, calls, unknowns, _reference_point(unknowns, x, inputs.typical_scale))
         found, x, more = _above(model, modes, held, unknowns.values(x), part or 0.0, inputs.typical_scale)
         rounds += more
         value, gradient = calls.value_and_gradient(x)
         if abs(value - found.value) <= _AGREE * value + _ROUNDING * model.value:
             return _result(inputs, unknowns, found, held, x, value, gradient, rounds)
-    raise _not_linear(model, found, x, gradient, rereads)
+        if not rereads:
+            raise _not_linear(model, found, x, gradient)
+    raise SolverError(
+        f"equilibria that couplings read do not settle in {_REREADS} solves. Freeze them (active=), or drop couplings."
+    )
 
 
 def _result(inputs, unknowns, found, held, x, value, gradient, rounds) -> OptimizeResult:
@@ -266,17 +269,17 @@ def _reference_point(unknowns: Unknowns, x: np.ndarray, typical: np.ndarray) -> 
 
 def _above(model: _Quadratic, modes: list[_Modes], held: list[_Held], y: np.ndarray, part: float, typical: np.ndarray):
     """The minimum where no direction is too soft, its x, and the number of rounds; adds to `held` what it holds."""
-    rows = [model.row(each) for each in held]
+    model.hold(held, part)
     soft: list[_Held] = []
     for number in range(1, _ROUNDS + 1):
-        found = model.minimum(y, rows, part)
+        found = model.minimum(y)
         y = found.y
         soft = _soft(modes, model.predictions(y), part) if modes else []
         # the second time undetermined unknowns are where they were, and the ridge holds nothing else
         if not soft and number > 1:
             return found, model.unknowns.vector(y, typical), number
         held += soft
-        rows += [model.row(each) for each in soft]
+        model.hold(soft, part)
     names = ", ".join(sorted({str(each.modes.system) for each in soft}))
     raise SolverError(
         f"after {_ROUNDS} rounds the systems {names} still have directions softer than {part:g} of QM's. Lower the "
@@ -328,12 +331,8 @@ def _message(found: _Solution) -> str:
     return f"The conditions of a minimum are off by {found.optimality:.1e}: the problem is too ill-conditioned."
 
 
-def _not_linear(model: _Quadratic, found: _Solution, x: np.ndarray, gradient: np.ndarray, rereads: bool) -> Exception:
+def _not_linear(model: _Quadratic, found: _Solution, x: np.ndarray, gradient: np.ndarray) -> LinearityError:
     """Why the loss is not what the quadratic function says."""
-    if rereads:
-        return SolverError(
-            f"equilibria that couplings read do not settle in {_REREADS} solves. Freeze them (active=), or drop couplings."
-        )
     unknowns, expected = model.unknowns, np.zeros(len(x))
     slope = model.gradient(found.y)
     expected[unknowns.free] = slope

@@ -2,16 +2,20 @@
 
 Least distance programming: in coordinates where the function is a squared distance, the nearest point of a polyhedron
 follows from one non-negative least-squares problem, whose unknowns are the multipliers (Lawson and Hanson, Solving Least
-Squares Problems, 1974, chapter 23).
+Squares Problems, 1974, chapter 23). Few of many inequalities hold anything back, so the problem is solved with those that
+did so last, and those that turn out to be violated are added until there are none.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from q2mm_accel.errors import SolverError
+
+_VIOLATED = 1e-10
+"""Distance from which on an inequality counts as violated, beside the largest one at the free minimum."""
 
 
 class Minimum(NamedTuple):
@@ -23,49 +27,77 @@ class Minimum(NamedTuple):
     """(m,), 0 of inequalities that hold nothing back."""
 
 
-def nearest(matrix: np.ndarray, slope: np.ndarray, normals: np.ndarray, limits: np.ndarray) -> Minimum:
-    """The minimum of ½ zᵀ M z + mᵀ z under A z >= b.
+class QuadraticProgram:
+    """Functions ½ zᵀ M z + mᵀ z with the same M, under inequalities A z >= b that may become more."""
 
-    Args:
-        matrix: M, shape (n, n), symmetric and positive definite.
-        slope: m, shape (n,).
-        normals: A, shape (m, n).
-        limits: b, shape (m,).
+    def __init__(self, matrix: np.ndarray, normals: np.ndarray) -> None:
+        """Factorize.
 
-    Raises:
-        SolverError: no point fulfils all inequalities.
-    """
-    factor, _ = cho_factor(matrix, lower=True)
-    free = -cho_solve((factor, True), slope)
-    if len(limits) == 0:
-        return Minimum(free, np.zeros(0))
-    # w = Lᵀ (z - free): the function is ½ |w|² and a constant
-    turned = solve_triangular(factor, normals.T, lower=True)
-    short = limits - normals @ free
+        Args:
+            matrix: M, shape (n, n), symmetric and positive definite.
+            normals: A, shape (m, n).
+        """
+        self._factor = cholesky(matrix, lower=True)
+        self._normals, self._turned = np.zeros((0, len(matrix))), np.zeros((len(matrix), 0))
+        self._active = np.zeros(0, dtype=bool)
+        self.add(normals)
+
+    def add(self, normals: np.ndarray) -> None:
+        """Further inequalities, behind those that there are.
+
+        Args:
+            normals: shape (k, n).
+        """
+        turned = solve_triangular(self._factor, normals.T, lower=True)
+        self._normals, self._turned = np.vstack([self._normals, normals]), np.hstack([self._turned, turned])
+        self._active = np.append(self._active, np.zeros(len(normals), dtype=bool))
+
+    def minimum(self, slope: np.ndarray, limits: np.ndarray) -> Minimum:
+        """The minimum.
+
+        Args:
+            slope: m, shape (n,).
+            limits: b, shape (m,).
+
+        Raises:
+            SolverError: no point fulfils all inequalities.
+        """
+        free = -solve_triangular(self._factor, solve_triangular(self._factor, slope, lower=True), lower=True, trans=1)
+        short = limits - self._normals @ free
+        sizes = np.linalg.norm(self._turned, axis=0)
+        if np.any(short[sizes == 0.0] > 0.0):
+            raise SolverError("no point fulfils all inequalities, for one of them has no unknown. Widen the bounds.")
+        unit = max(float(np.max(short / np.where(sizes > 0.0, sizes, 1.0), initial=0.0)), np.finfo(float).tiny)
+        multipliers, chosen = np.zeros(len(limits)), self._active.copy()
+        while True:
+            multipliers[:] = 0.0
+            rows = np.flatnonzero(chosen)
+            multipliers[rows] = _nearest(self._turned[:, rows], short[rows])
+            way = self._turned @ multipliers
+            left = np.where(sizes > 0.0, short - way @ self._turned, 0.0)
+            violated = (left > _VIOLATED * unit * sizes) & ~chosen
+            if not violated.any():
+                break
+            chosen |= violated
+        self._active = multipliers > 0.0
+        return Minimum(free + solve_triangular(self._factor, way, lower=True, trans=1), multipliers)
+
+
+def _nearest(turned: np.ndarray, short: np.ndarray) -> np.ndarray:
+    """Multipliers (m,) of the shortest w with turnedᵀ w >= short, turned (n, m): w is turned times them."""
+    if np.all(short <= 0.0):
+        return np.zeros(len(short))
     sizes = np.linalg.norm(turned, axis=0)
-    usable = sizes > 0.0
-    if np.all(short[usable] <= 0.0) and np.all(short[~usable] <= 0.0):
-        return Minimum(free, np.zeros(len(limits)))
-    scaled, distances = turned[:, usable] / sizes[usable], short[usable] / sizes[usable]
-    unit = max(float(distances.max()), 0.0)
-    if unit == 0.0:
-        raise SolverError("no point fulfils all inequalities, for one of them reads 0 >= 1. Widen the bounds.")
-    found, _ = nnls(np.vstack([scaled, distances / unit]), np.append(np.zeros(len(slope)), 1.0), maxiter=20 * len(distances))
-    rest = 1.0 - distances @ found / unit
-    if rest <= np.finfo(float).eps:
+    scaled, distances = turned / sizes, short / sizes
+    unit = float(distances.max())
+    aim = np.append(np.zeros(len(turned)), 1.0)
+    found, _ = nnls(np.vstack([scaled, distances / unit]), aim, maxiter=20 * max(turned.shape))
+    if 1.0 - distances @ found / unit <= np.finfo(float).eps:
         raise SolverError(
-            "no point fulfils all inequalities: bounds and curvatures contradict each other. Widen the bounds."
+            "no point fulfils all inequalities, which contradict each other. Widen bounds, or lower the stiffness."
         )
-    multipliers = np.zeros(len(limits))
-    multipliers[usable] = found / rest * unit / sizes[usable]
-    return _refined(factor, free, turned, short, multipliers)
-
-
-def _refined(factor, free, turned, short, multipliers) -> Minimum:
-    """The same with the inequalities that hold taken as equations, so that they hold to rounding."""
-    active = multipliers > 0.0
-    held = turned[:, active]
-    exact = np.linalg.lstsq(held.T @ held, short[active], rcond=None)[0]
-    result = np.zeros(len(multipliers))
-    result[active] = exact
-    return Minimum(free + solve_triangular(factor, held @ exact, lower=True, trans=1), result)
+    # what holds is taken as equations, so that it holds to rounding
+    held = np.flatnonzero(found > 0.0)
+    result = np.zeros(len(short))
+    result[held] = np.linalg.lstsq(scaled[:, held].T @ scaled[:, held], distances[held], rcond=None)[0] / sizes[held]
+    return result

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 from tolerances import LOSS, ROUNDING
 
-from q2mm_accel.benchmark import devices, precision
+from q2mm_accel.benchmark import devices, jacobians, precision
 from q2mm_accel.benchmark.__main__ import parsed
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.fits import CASES, Recorder
@@ -86,6 +86,17 @@ def test_tables_belong_to_what_is_measured(capsys):
         with pytest.raises(SystemExit):
             parsed(arguments)
     assert "'eigh'; choose of memory, sharing, start" in capsys.readouterr().err
+
+
+def test_the_table_of_jacobians(monkeypatch, capsys):
+    monkeypatch.setattr(jacobians, "cases", lambda _: [("ch3f", "eigenmatrix")])
+    results = {}
+    jacobians.run(results, rounds=2, quick=True)
+    (row,) = results["jacobians"]
+    assert (row["residuals"], row["parameters"]) == (15 * 16 // 2 - 1, 8)  # the lowest eigenvalue has the weight 0
+    assert row["MiB"] == row["residuals"] * 8 * 8 / 2**20
+    assert row["ratios"]["fun_and_jac"] == 1.0 and row["ratios"].keys() == set(jacobians.FUNCTIONS)
+    assert "119 x 8" in capsys.readouterr().out
 
 
 def test_errors_count_modes_that_are_not_finite():

@@ -1,0 +1,178 @@
+"""The direct solve: the global minimum within bounds, recovery of known force fields, stiffness, and what is not linear."""
+
+import numpy as np
+import pytest
+from helpers import evaluate
+from tolerances import LINEAR_MINIMUM, RECOVERED
+
+from q2mm_accel import FusedObjective, Molecule, Prior, Reference, ReferenceData, Tie, estimate_force_constants, perceive
+from q2mm_accel.datasets import load_molecule
+from q2mm_accel.errors import LinearityError, OptionError, SolverError
+from q2mm_accel.solvers.linear import SOFTEST
+from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
+
+
+def problem(name: str, **options):
+    """Systems, force field and references to the normal modes of one molecule."""
+    molecule = load_molecule(name)
+    systems, forcefield = perceive([molecule], **options)
+    references = ReferenceData()
+    references.add_normal_modes(molecule)
+    return systems, estimate_force_constants(systems, forcefield), references
+
+
+@pytest.fixture(scope="module")
+def ethane():
+    """With priors, a tie and a frozen parameter: all that an objective may have."""
+    systems, forcefield, references = problem("ethane")
+    (torsion,) = (label for label in forcefield.labels if label.endswith("n=1 k"))
+    active = [label for label in forcefield.labels if label != torsion]
+    ties = Tie("angle H(C)-C(CHHH)-H(C) k", {"angle C(CHHH)-C(CHHH)-H(C) k": 0.8})
+    priors = Prior("torsion_force_constants", width=10.0)
+    return FusedObjective(systems, forcefield, references, active=active, ties=ties, priors=priors, balance="count")
+
+
+@pytest.fixture(scope="module")
+def water():
+    return FusedObjective(*problem("water"))
+
+
+def test_no_fit_from_any_start_is_better(ethane):
+    found = ethane.solve_linear(stiffness=None)
+    fits = ethane.solve_native("levenberg-marquardt", n_starts=8, spread=0.3, tol=1e-14, gtol=1e-12)
+    assert found.fun <= fits.fun * (1.0 + LINEAR_MINIMUM)
+    assert found.fun == pytest.approx(ethane.fun(found.x), rel=1e-14) and found.success
+    assert np.all((ethane.bounds.lb <= found.x) & (found.x <= ethane.bounds.ub))
+
+
+def test_the_start_does_not_matter(water):
+    first = water.solve_linear()
+    x0 = water.bounds.lb + 0.3 * (water.bounds.ub - water.bounds.lb)
+    other = FusedObjective(water.systems, water.space.forcefield, water.references, x0=x0).solve_linear()
+    np.testing.assert_allclose(other.x, first.x, rtol=RECOVERED)
+
+
+def test_a_scaled_vector_has_the_same_minimum(water):
+    scaled = FusedObjective(water.systems, water.space.forcefield, water.references, parameter_scale="typical")
+    np.testing.assert_allclose(
+        scaled.forcefield(scaled.solve_linear().x).parameters,
+        water.forcefield(water.solve_linear().x).parameters,
+        rtol=RECOVERED,
+    )
+
+
+def test_a_known_force_field_is_recovered():
+    """QM data that a harmonic force field at its own minimum made: constants and equilibria come back."""
+    molecule = load_molecule("water")
+    (system,), start = perceive([molecule])
+    truth = start.with_parameters([550.0, start.bond_lengths[0], 60.0, start.angle_values[0]])
+    hessian = evaluate(system, truth).hessian * KCALMOLA2_TO_HESSIAN_AU
+    made = Molecule(molecule.symbols, molecule.coordinates, hessian)
+    systems, start = perceive([made])
+    references = ReferenceData()
+    references.add_normal_modes(made)
+    objective = FusedObjective(systems, start, references)
+    found = objective.solve_linear()
+    np.testing.assert_allclose(objective.forcefield(found.x).parameters, truth.parameters, rtol=RECOVERED)
+
+
+def test_bounds_are_kept_and_named(water):
+    forcefield = water.space.forcefield
+    k = water.solve_linear().x[0]
+    tight = FusedObjective(
+        water.systems,
+        forcefield.with_bounds(bond_force_constants=(0.0, 0.9 * k)),
+        water.references,
+        x0=np.concatenate([[0.5 * k], water.x0[1:]]),
+    )
+    found = tight.solve_linear()
+    assert found.x[0] == pytest.approx(0.9 * k, rel=1e-9) and found.at_bounds == (water.labels[0],)
+    fit = tight.solve_native("lbfgsb", tol=1e-14, gtol=1e-10)
+    assert found.fun <= fit.fun * (1.0 + LINEAR_MINIMUM)
+
+
+def stiffness_of(objective, x) -> float:
+    """The least part of QM's stiffness that any direction has, from the force field's own Hessian."""
+    (system,), modes = objective.systems, objective.systems[0].molecule.normal_modes
+    scale = 1.0 / np.sqrt(np.repeat(system.molecule.masses, 3))
+    own = KCALMOLA2_TO_HESSIAN_AU * scale[:, None] * evaluate(system, objective.forcefield(x)).hessian * scale
+    root = 1.0 / np.sqrt(np.maximum(modes.eigenvalues, (SOFTEST / FREQUENCY_FACTOR) ** 2))
+    return float(np.linalg.eigvalsh(root[:, None] * (modes.vectors.T @ own @ modes.vectors) * root)[0])
+
+
+def test_no_direction_is_softer_than_asked_for():
+    objective = FusedObjective(*problem("ethane", torsions=False, impropers=False))
+    free = objective.solve_linear(stiffness=None)
+    soft = stiffness_of(objective, free.x)
+    assert soft < 0.01 and free.cuts == ()  # nothing turns the methyl groups
+    with pytest.raises(SolverError, match="stiffness"):
+        objective.solve_linear(stiffness=0.5)
+    stiff = FusedObjective(*problem("ethane"), priors=Prior("torsion_force_constants", width=0.1))
+    held = stiff.solve_linear(stiffness=0.9)
+    assert stiffness_of(stiff, held.x) == pytest.approx(0.9, abs=2e-3)
+    cut = held.cuts[0]
+    assert (cut.system, cut.molecule, cut.mode) == (0, "ethane", 0) and 250.0 < cut.frequency < 350.0
+    assert held.fun > stiff.solve_linear(stiffness=None).fun
+
+
+def test_couplings_read_the_equilibria_that_come_out():
+    objective = FusedObjective(
+        *problem("water", stretch_stretch=True, stretch_bend=True), priors=Prior("bond_bend_force_constants", width=100.0)
+    )
+    found = objective.solve_linear()
+    fit = objective.solve_native("levenberg-marquardt", x0=found.x, tol=1e-14)
+    assert found.fun <= fit.fun * 1.05 + 1e-6 and found.fun < 1.0 < objective.fun(objective.x0)
+
+
+def test_frames_with_relative_energies_and_forces():
+    """Displaced geometries of one molecule: energies up to a constant and forces are linear too."""
+    molecule, rng = load_molecule("water"), np.random.default_rng(1)
+    frames = [molecule.coordinates + 0.03 * rng.standard_normal((3, 3)) for _ in range(6)]
+    systems, start = perceive([Molecule(molecule.symbols, frame) for frame in frames])
+    truth = start.with_parameters(start.parameters * [1.1, 1.01, 0.9, 1.02])
+    values = [evaluate(system, truth) for system in systems]
+    references = ReferenceData()
+    references.add_relative_energies([each.energy + 5.0 for each in values], range(6))
+    for number, each in enumerate(values):
+        for component, slope in enumerate(each.gradient.ravel()):
+            references.add(Reference("force", -slope, 0.1, number, component))
+    objective = FusedObjective(systems, start, references)
+    np.testing.assert_allclose(objective.forcefield(objective.solve_linear().x).parameters, truth.parameters, rtol=RECOVERED)
+
+
+def _mm3():
+    return FusedObjective(*problem("water", form="mm3"))
+
+
+def test_mm3_is_linear_in_force_constants_alone():
+    systems, forcefield, references = problem("water", form="mm3")
+    objective = FusedObjective(systems, forcefield, references, active="* k")
+    found = objective.solve_linear()
+    assert np.abs(objective.jac(found.x)).max() < 1e-6 * np.abs(objective.jac(objective.x0)).max()
+    with pytest.raises(LinearityError, match="r0|theta0"):
+        _mm3().solve_linear()
+
+
+def _frequencies():
+    systems, forcefield, _ = problem("water")
+    return FusedObjective(systems, forcefield, [Reference("frequency", 1600.0, index=6)])
+
+
+def _pairs():
+    return FusedObjective(*problem("ethane", vdw=True))
+
+
+NOT_LINEAR = {
+    "frequencies": (_frequencies, {}, LinearityError, "frequency.*add_normal_modes"),
+    "van der Waals": (_pairs, {}, LinearityError, "vdw.*Freeze"),
+    "a robust loss": (lambda: FusedObjective(*problem("water"), loss="huber"), {}, LinearityError, "huber"),
+    "single precision": (lambda: FusedObjective(*problem("water"), precision="mixed"), {}, OptionError, "float64"),
+    "a stiffness of 1": (lambda: FusedObjective(*problem("water")), {"stiffness": 1.0}, OptionError, "stiffness"),
+    "a word": (lambda: FusedObjective(*problem("water")), {"stiffness": "half"}, OptionError, "stiffness"),
+}
+
+
+@pytest.mark.parametrize("make, options, error, message", NOT_LINEAR.values(), ids=NOT_LINEAR)
+def test_what_is_not_linear_is_named(make, options, error, message):
+    with pytest.raises(error, match=message):
+        make().solve_linear(**options)

@@ -1,0 +1,82 @@
+"""What a force field does by itself: figures against plain arithmetic, and what is said where it does not hold."""
+
+import numpy as np
+import pytest
+from helpers import evaluate
+from tolerances import FREQUENCY
+
+from q2mm_accel import FusedObjective, Molecule, ReferenceData, estimate_force_constants, perceive, validate
+from q2mm_accel.datasets import load_molecule
+from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
+
+
+@pytest.fixture(scope="module")
+def water():
+    molecule = load_molecule("water")
+    systems, forcefield = perceive([molecule])
+    return systems, estimate_force_constants(systems, forcefield)
+
+
+def test_a_force_field_at_rest_is_where_it_was(water):
+    systems, forcefield = water
+    found = validate(systems, forcefield)
+    (molecule,) = found.molecules
+    assert found.converged and found.held and found.n_imaginary == 0 and not molecule.broken
+    assert np.abs(found.bond_deviations).max() < 1e-9 and np.abs(found.angle_deviations).max() < 1e-7
+    assert found.rmsd[0] < 1e-9 and abs(found.energy_drop[0]) < 1e-12 and found.largest_force[0] < 1e-9
+    scale = 1.0 / np.sqrt(np.repeat(systems[0].molecule.masses, 3))
+    own = KCALMOLA2_TO_HESSIAN_AU * scale[:, None] * evaluate(systems[0], forcefield).hessian * scale
+    frequencies = FREQUENCY_FACTOR * np.sqrt(np.linalg.eigvalsh(own)[6:])
+    np.testing.assert_allclose(molecule.own, frequencies, atol=FREQUENCY)
+    np.testing.assert_allclose(molecule.at_qm, frequencies, atol=FREQUENCY)
+    deviation = np.sqrt(np.mean((frequencies - systems[0].molecule.normal_modes.frequencies) ** 2))
+    assert found.frequency_rmsd == pytest.approx(deviation) == found.frequency_rmsd_at_qm
+    assert molecule.matched.tolist() == [0, 1, 2] and found.n_data == 9 and found.n_parameters == 4
+
+
+def test_other_equilibria_move_the_molecule_there(water):
+    systems, forcefield = water
+    k, r0, bend, theta0 = forcefield.parameters
+    found = validate(systems, forcefield.with_parameters([k, r0 + 0.03, bend, theta0 - 10.0]))
+    (molecule,) = found.molecules
+    np.testing.assert_allclose(found.bond_deviations, 0.03, atol=1e-9)
+    np.testing.assert_allclose(found.angle_deviations, -10.0, atol=1e-7)
+    drop = 2.0 * k * 0.03**2 + bend * np.radians(10.0) ** 2
+    assert found.energy_drop[0] == pytest.approx(drop) and not found.held and molecule.converged
+    assert any("does not hold" in line and "H" in line for line in found.warnings)
+
+
+def test_what_to_distrust_is_said_in_plain_words(water):
+    systems, forcefield = water
+    bounds = forcefield.with_bounds(bond_force_constants=(0.0, forcefield.bond_force_constants[0]))
+    assert any("at a bound: bond" in line for line in validate(systems, bounds).warnings)
+    _, r0, bend, theta0 = forcefield.parameters
+    text = str(validate(systems, forcefield.with_parameters([-300.0, r0, bend, theta0])))
+    assert "below 0" in text and ("stationary point" in text or "imaginary" in text or "broken" in text)
+
+
+def test_printing_takes_25_lines_at_most():
+    molecules = [load_molecule("water")] * 40
+    systems, forcefield = perceive(molecules)
+    forcefield = estimate_force_constants(systems, forcefield)
+    lines = str(validate(systems, forcefield)).splitlines()
+    assert len(lines) <= 25 and any("14 of 40" in line for line in lines)
+
+
+def test_molecules_without_hessian_have_no_frequencies():
+    water = load_molecule("water")
+    systems, forcefield = perceive([Molecule(water.symbols, water.coordinates)])
+    found = validate(systems, forcefield)
+    assert found.converged and np.isnan(found.frequency_rmsd) and len(found.molecules[0].quantum) == 0
+    assert "-" in str(found)
+
+
+def test_a_direct_solve_holds_ethane_that_a_fit_of_frequencies_lets_go():
+    molecule = load_molecule("ethane")
+    systems, forcefield = perceive([molecule])
+    forcefield = estimate_force_constants(systems, forcefield)
+    references = ReferenceData()
+    references.add_normal_modes(molecule)
+    objective = FusedObjective(systems, forcefield, references)
+    found = validate(systems, objective.forcefield(objective.solve_linear().x))
+    assert found.held and not found.negative and found.frequency_rmsd < 60.0
