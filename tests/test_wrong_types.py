@@ -331,6 +331,7 @@ OF_MODEL = {
             **{name: TRUTH for name in ("torsions", "impropers", "vdw", "urey_bradley", "stiff_torsions")},
             **{name: TRUTH for name in ("stretch_stretch", "stretch_bend", "bend_bend")},
             "angle_gap": OPTIONAL | NUMBER,
+            "bond_gap": OPTIONAL | NUMBER,
             "margins": OPTIONAL,
             **{name: OPTIONAL | {"an empty row", "a list of None"} for name in ("bonds", "exclude")},
             "types": OPTIONAL | {"a list of None"},

@@ -115,7 +115,7 @@ class Molecule:
                 raise MoleculeError(f"{self.name}: the mass of atom {atom} is {mass} u; masses must be positive.")
         check_geometry(self.name, self.symbols, self.coordinates, check_unit="bohr" not in self.waived)
         if self.hessian is not None:
-            parts = (self.symbols, self.coordinates, self.masses, self.hessian, self.waived)
+            parts = (self.symbols, self.coordinates, self.masses, self.hessian, self.gradient, self.waived)
             hessian = checked_hessian(self.name, *parts)
             hessian.flags.writeable = False
             object.__setattr__(self, "hessian", hessian)

@@ -109,6 +109,7 @@ def checked_hessian(
     coordinates: np.ndarray,
     masses: np.ndarray,
     hessian: np.ndarray,
+    gradient: np.ndarray | None = None,
     waived: Collection[str] = (),
 ) -> np.ndarray:
     """A Hessian that is symmetric, in hartree/bohr², and invariant to rigid motions of these coordinates.
@@ -119,6 +120,8 @@ def checked_hessian(
         coordinates: shape (n_atoms, 3) [Å].
         masses: shape (n_atoms,) [u].
         hessian: shape (3 n_atoms, 3 n_atoms) [hartree/bohr²].
+        gradient: shape (n_atoms, 3) [hartree/bohr]; None for that of a stationary point. Where it is not 0 it turns with the
+            molecule: H (ω × x) = ω × g.
         waived: checks of `CHECKS` that are left out; without that of symmetry the Hessian stays as it is.
 
     Returns:
@@ -140,7 +143,7 @@ def checked_hessian(
     if "symmetry" not in waived:
         hessian = _symmetric(name, hessian)
     if "invariance" not in waived:
-        _check_invariance(name, coordinates, masses, hessian)
+        _check_invariance(name, coordinates, masses, hessian, gradient)
     if "unit" not in waived:
         _check_unit(name, symbols, coordinates, masses, hessian)
     return hessian
@@ -197,7 +200,7 @@ def _check_unit(name: str, symbols: Sequence[str], coordinates: np.ndarray, mass
     sound = [
         guess
         for guess, ratio in ratios.items()
-        if _MENDED[0] <= ratio <= _MENDED[1] and max(_residuals(coordinates, guesses[guess])[:2]) <= _INVARIANCE
+        if _MENDED[0] <= ratio <= _MENDED[1] and _residuals(coordinates, guesses[guess])[0] <= _INVARIANCE
     ]
     likely = min(sound, key=lambda guess: abs(np.log(ratios[guess] / np.mean(_MENDED))), default="none known")
     raise UnitError(
@@ -239,24 +242,25 @@ def _check_diagonal(name: str, hessian: np.ndarray) -> None:
         )
 
 
-def _residuals(coordinates: np.ndarray, hessian: np.ndarray) -> tuple[float, float, str]:
+def _residuals(coordinates: np.ndarray, hessian: np.ndarray, gradient: np.ndarray | None = None) -> tuple[float, float, str]:
     """Largest residual of H on a translation and on a rotation, relative to max |H|, and the axis of the latter."""
-    centred = coordinates - coordinates.mean(axis=0)
+    centred, axes = coordinates - coordinates.mean(axis=0), np.eye(3)
     largest = float(np.max(np.abs(hessian)))
+    slope = np.zeros_like(centred) if gradient is None else BOHR_TO_ANGSTROM * gradient
+    shifts = [(np.broadcast_to(axis, centred.shape), np.zeros_like(centred)) for axis in axes]
+    turns = [(np.cross(axis, centred), np.cross(axis, slope)) for axis in axes]
     found = []
-    for motions in ([np.broadcast_to(axis, centred.shape) for axis in np.eye(3)], np.cross(np.eye(3)[:, None], centred)):
-        lengths = [np.linalg.norm(motion) for motion in motions]
-        found.append(
-            [
-                float(np.max(np.abs(hessian @ motion.ravel()))) / length / largest if length > 1e-6 else 0.0
-                for motion, length in zip(motions, lengths, strict=True)
-            ]
-        )
-    return max(found[0]), max(found[1]), "xyz"[int(np.argmax(found[1]))]
+    for motion, expected in (*shifts, *turns):
+        length = np.linalg.norm(motion)
+        residual = float(np.max(np.abs(hessian @ motion.ravel() - expected.ravel())))
+        found.append(residual / length / largest if length > 1e-6 else 0.0)
+    return max(found[:3]), max(found[3:]), "xyz"[int(np.argmax(found[3:]))]
 
 
-def _check_invariance(name: str, coordinates: np.ndarray, masses: np.ndarray, hessian: np.ndarray) -> None:
-    shifted, turned, axis = _residuals(coordinates, hessian)
+def _check_invariance(
+    name: str, coordinates: np.ndarray, masses: np.ndarray, hessian: np.ndarray, gradient: np.ndarray | None
+) -> None:
+    shifted, turned, axis = _residuals(coordinates, hessian, gradient)
     if max(shifted, turned) <= _INVARIANCE:
         return
     if shifted > _INVARIANCE and max(_residuals(coordinates, _unweighted(hessian, masses))[:2]) <= _INVARIANCE:
@@ -269,7 +273,8 @@ def _check_invariance(name: str, coordinates: np.ndarray, masses: np.ndarray, he
     else:
         cause = (
             "It belongs to another orientation or atom order than the coordinates, or the geometry is no stationary point "
-            "of this QM method. Pass the Hessian of this geometry."
+            f"of this QM method{'' if gradient is None else ', and the gradient not that of this geometry'}. Pass the "
+            "Hessian and the gradient= of this geometry."
         )
     motion, residual = ("translation", shifted) if shifted > _INVARIANCE else (f"rotation about {axis}", turned)
     raise HessianError(

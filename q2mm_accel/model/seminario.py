@@ -88,7 +88,9 @@ def estimate_force_constants(
     hybrid = [system.molecule.turned == "E" for system in systems]
     if any(hybrid):
         estimated = _where_positive(estimated, _estimate(systems, forcefield, scaling, np.logical_or(turned, hybrid)))
-    return _within_bounds(systems, forcefield, estimated)
+    saddle = any(turned) or any(system.molecule.turned for system in systems)
+    advice = "" if saddle else " A transition state needs Molecule.as_minimum, or transition_state=True."
+    return _within_bounds(systems, forcefield, estimated, advice)
 
 
 def _estimate(
@@ -191,7 +193,7 @@ def _check(systems: Sequence[System], forcefield: ForceField, scaling: float) ->
                 )
 
 
-def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceField) -> ForceField:
+def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceField, advice: str) -> ForceField:
     """The estimate, but for force constants from which no fit could start and for pinned equilibria."""
     values, bounds = estimated.parameters, estimated.bounds
     values[estimated.pinned] = old.parameters[estimated.pinned]
@@ -204,8 +206,8 @@ def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceF
             warn_user(
                 f"{estimated.labels[place]} is estimated as {values[place]:.6g}, outside {bounds.lb[place]:g} to "
                 f"{bounds.ub[place]:g}; it keeps {old.parameters[place]:.6g}. Its terms: "
-                f"{_named_terms(systems, kind, int(number))}. If one of them is no bond, name it in perceive(exclude=); a "
-                f"transition state needs as_minimum or transition_state=True; or widen with_bounds({field}=).",
+                f"{_named_terms(systems, kind, int(number))}. If one of them is none, name its bond in perceive(exclude=), "
+                f"or widen its bounds: with_bounds({field}=).{advice}",
                 EstimateWarning,
             )
             values[place] = old.parameters[place]

@@ -134,7 +134,7 @@ def _warn_of_kinks(system: System, kind: Kind, coordinate: Coordinate, points: n
         warn_user(
             f"{system.molecule.name}: {name} {term} of the atoms {atoms[term].tolist()} is linear but its "
             f"equilibrium is {values[term]:g} degrees: the energy has a kink there, and its derivative is taken as 0. "
-            "Set the equilibrium to 180 degrees.",
+            "Give such angles a type of their own with an equilibrium of 180 degrees, as perceive does.",
             LinearAngleWarning,
         )
 

@@ -253,6 +253,30 @@ def test_where_all_atoms_weigh_the_same_a_mass_weighted_hessian_is_recognized_by
         Molecule("NN", coordinates, nitrogen / 14.003)
 
 
+def springs(points):
+    """Gradient [hartree/bohr] and Hessian [hartree/bohr²] of springs between three atoms, as long as in water."""
+    inner, gradient, hessian = points / BOHR, np.zeros((3, 3)), np.zeros((3, 3, 3, 3))
+    for i, j, stiffness, rest in ((0, 1, 0.5, 0.96), (0, 2, 0.5, 0.96), (1, 2, 0.1, 1.52)):
+        step = inner[i] - inner[j]
+        length = np.linalg.norm(step)
+        along = np.outer(step, step) / length**2
+        block = stiffness * along + stiffness * (1.0 - rest / BOHR / length) * (np.eye(3) - along)
+        for a, b, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+            hessian[a, :, b] += sign * block
+        gradient[[i, j]] += stiffness * (length - rest / BOHR) * np.array([1.0, -1.0])[:, None] * step / length
+    return gradient, hessian.reshape(9, 9)
+
+
+def test_away_from_a_stationary_point_a_hessian_is_refused_unless_its_gradient_is_given():
+    points = np.array([[0.0, 0.0, 0.0], [1.06, 0.0, 0.0], [-0.25, 0.95, 0.0]])
+    gradient, hessian = springs(points)
+    words = ("OH2", "not invariant to a rotation about", "no stationary point", "gradient= of this geometry")
+    assert_refused(lambda: Molecule("OHH", points, hessian), HessianError, words)
+    assert Molecule("OHH", points, hessian, gradient=gradient).hessian is not None
+    words = ("not invariant to a rotation", "the gradient not that of this geometry")
+    assert_refused(lambda: Molecule("OHH", points, hessian, gradient=-gradient), HessianError, words)
+
+
 def valence_hessian_of_carbon_dioxide():
     """From force constants of the literature [hartree/bohr²], exact for a linear molecule along x."""
     length = 1.17 / BOHR

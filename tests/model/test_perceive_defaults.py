@@ -83,6 +83,23 @@ def test_the_gap_between_angles_of_one_type_can_be_chosen():
             perceive([SQUARE], angle_gap=gap)
 
 
+def test_bonds_of_like_atoms_with_unlike_lengths_are_of_different_types():
+    polyene = flat_hydrocarbon(6, 1.34, 1.44)
+    _, forcefield = perceive([polyene], by="element", torsions=False)
+    found = dict(zip(names(forcefield, "bond"), forcefield.bond_lengths, strict=True))
+    assert found == pytest.approx({"C-C ~1.34": 1.34, "C-C ~1.44": 1.44, "C-H": 1.09}, rel=CLOSED_FORM)
+    _, forcefield = perceive([polyene], by="element", torsions=False, bond_gap=0.2)
+    assert names(forcefield, "bond") == ["C-C", "C-H"]
+    _, forcefield = perceive([polyene], by="element", torsions=False, bond_gap=None)
+    assert names(forcefield, "bond") == ["C-C", "C-H"]
+
+
+def test_groups_whose_means_look_alike_have_names_of_more_digits():
+    molecules = [Molecule("NO", [[0.0, 0.0, 0.0], [0.0, 0.0, length]]) for length in (1.151, 1.154)]
+    _, forcefield = perceive(molecules, by="element", bond_gap=0.001)
+    assert names(forcefield, "bond") == ["N-O ~1.151", "N-O ~1.154"]
+
+
 def test_terms_over_straight_and_right_angles_do_not_share_types():
     options = {"urey_bradley": True, "stretch_stretch": True, "stretch_bend": True, "bend_bend": True}
     (system,), forcefield = perceive([SQUARE], by="element", torsions=False, **options)
