@@ -25,6 +25,7 @@ from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
+from q2mm_accel.kernel.stiffness import stiffness_slopes
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -61,7 +62,7 @@ jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=Tru
 normal_matrix = jax.jit(gauss_newton)
 losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 hessian_product = jax.jit(kernel.hessian_product)
-prediction_slopes = jax.jit(kernel.prediction_slopes)
+directed_slopes = jax.jit(stiffness_slopes)
 prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
@@ -584,7 +585,9 @@ class FusedObjective:
             NonFiniteError: as for `fun`.
         """
         return solve_linear(
-            self.inputs, Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._slopes), stiffness
+            self.inputs,
+            Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._stiffness_slopes),
+            stiffness,
         )
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
@@ -616,11 +619,10 @@ class FusedObjective:
         vector = parameter_vector(x, self.labels, "x")
         return self._finite(self._run(prediction_changes, vector, direction)[: len(self.references)], vector)
 
-    def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
-        """Derivatives of a weighted sum of predictions by x, (n,)."""
-        vector, padded = parameter_vector(x, self.labels, "x"), np.zeros(len(self.problem.references.present))
-        padded[: len(weights)] = weights
-        return self._finite(self._run(prediction_slopes, vector, padded), vector)
+    def _stiffness_slopes(self, x: ArrayLike, directions: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+        """Derivatives by x of the stiffness of systems along directions (3N,), (n, number of directions)."""
+        vector, spread = parameter_vector(x, self.labels, "x"), self.inputs.spread(directions)
+        return self._finite(self._run(directed_slopes, vector, spread.columns)[:, spread.places], vector)
 
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
