@@ -647,7 +647,7 @@ class FusedObjective:
             names = [self.labels[i] for i in np.flatnonzero(~np.isfinite(gradient))[:5]]
             raise self._non_finite(vector, f"the derivative by {', '.join(names)}")
 
-    def _run(self, function: Callable, *arguments: np.ndarray):
+    def _run(self, function: Callable, *arguments):
         """Results of a compiled function as fresh NumPy arrays."""
         return jax.tree.map(partial(np.array, dtype=np.float64), self._compiled(function, *arguments))
 
