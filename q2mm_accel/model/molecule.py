@@ -158,7 +158,9 @@ class Molecule:
             hessian = method_c(hessian, self.name)
         else:
             check_saddle(np.linalg.eigvalsh(hessian), self.name)
-        return replace(self, hessian=hessian, turned=method)
+        # 1 hartree/bohr² along the motion of a hydrogen is 5,100 cm⁻¹, which would be taken for another unit
+        waived = (*self.waived, "unit") if method == "C" else self.waived
+        return replace(self, hessian=hessian, turned=method, waived=waived)
 
     @cached_property
     def normal_modes(self) -> NormalModes:

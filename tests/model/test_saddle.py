@@ -9,7 +9,7 @@ from test_seminario_q2mm import assert_equal_to_q2mm, curvature_turned, estimate
 from tolerances import EIGEN, FREQUENCY
 
 from q2mm_accel.datasets import load_molecule
-from q2mm_accel.errors import HessianError, MoleculeError, SaddleWarning
+from q2mm_accel.errors import HessianError, MoleculeError, SaddleWarning, UnitError
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.seminario import estimate_force_constants
 
@@ -94,3 +94,14 @@ def test_what_cannot_be_turned_is_named():
         SADDLE.as_minimum("C").as_minimum()
     with pytest.raises(MoleculeError, match="turned is 'upside down'"):
         replace(SADDLE, turned="upside down")
+
+
+def test_method_c_along_the_motion_of_a_hydrogen_is_not_taken_for_another_unit():
+    molecule = load_molecule("ch3f")
+    modes = molecule.normal_modes
+    stretch = modes.vectors[:, 6] * np.sqrt(np.repeat(molecule.masses, 3))
+    saddle = replace(molecule, hessian=molecule.hessian - 3.0 * modes.eigenvalues[6] * np.outer(stretch, stretch))
+    turned = saddle.as_minimum("C")
+    assert turned.normal_modes.frequencies[-1] > 4500.0
+    with pytest.raises(UnitError):
+        replace(turned, waived=())
