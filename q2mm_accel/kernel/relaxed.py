@@ -49,8 +49,10 @@ def relaxed_batch(relaxing: Relaxing, parameters):
             if needed:
                 values = _vibrations(bucket, place, matrix, after)
                 after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
-                converged = ended.outcome == Outcome.CONVERGED
-                results.append(jnp.where(converged[:, None], values, jnp.nan).reshape(-1))
+                # a molecule that was linear and is no longer has a vibration less
+                vibrates = jnp.arange(values.shape[1])[None] < ended.free.sum(axis=1)[:, None]
+                known = vibrates & (ended.outcome == Outcome.CONVERGED)[:, None]
+                results.append(jnp.where(known, values, jnp.nan).reshape(-1))
     flat = jnp.concatenate([place.reshape(-1) for place in places])
     converged = jnp.concatenate([each.outcome == Outcome.CONVERGED for each in found])
     for measure in MEASURES:  # a dictionary's own order is lost where it passes through JAX
