@@ -13,7 +13,7 @@ import tolerances
 from oracles.cases import at, rotation, systems_with_all_terms
 
 from q2mm_accel import FusedObjective, Molecule, Reference, ReferenceData, System, relax_systems
-from q2mm_accel.errors import PrecisionError, ReferenceDataError, RelaxationError, TopologyError
+from q2mm_accel.errors import OptionError, PrecisionError, ReferenceDataError, RelaxationError, TopologyError
 from q2mm_accel.model import topology
 from q2mm_accel.model.system import Background
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
@@ -178,3 +178,23 @@ def test_frozen_terms_move_with_their_molecules():
     np.testing.assert_allclose(
         some.residuals(some.x0), objective().residuals(objective().x0), rtol=0.0, atol=tolerances.RELAXED_RESIDUAL
     )
+
+
+def test_with_a_penalty_a_molecule_that_falls_apart_counts_by_its_forces():
+    systems, forcefield = originals("harmonic")
+    system = systems[2]
+    references = ReferenceData()
+    references.add_geometry(system.molecule, torsions=[])
+    objective = FusedObjective([system], forcefield, references, unrelaxed_penalty=0.01, active=["bond *", "angle *"])
+    labels = np.array(objective.labels)
+    bonds = np.char.startswith(labels, "bond") & np.char.endswith(labels, " k")
+    bad = np.where(bonds, -1.0, 1.0) * objective.x0
+    assert objective.fun(bad) > 100.0 * objective.fun(objective.x0)
+    # smooth, and downhill where forces become smaller
+    gradient, direction = objective.jac(bad), objective.typical_scale
+    moved = ((factor, bad + 1e-3 * times * direction) for times, factor in STENCIL)
+    slope = sum(factor * objective.fun(each) for factor, each in moved) / (60.0 * 1e-3)
+    assert slope == pytest.approx(gradient @ direction, rel=tolerances.STENCIL)
+    assert np.abs(gradient).max() > 0.0
+    with pytest.raises(OptionError, match="unrelaxed_penalty is -1"):
+        FusedObjective([system], forcefield, references, unrelaxed_penalty=-1.0)

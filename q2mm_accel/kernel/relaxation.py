@@ -32,6 +32,8 @@ _WORTH_COMPARING = 1e-9
 """[kcal/mol] Changes of the energy below drown in its rounding; then gradients decide."""
 _STIFF = 1e-2
 """Part of the largest curvature from which on a mode counts as stiff."""
+_BENT = 0.3
+"""Part of a step up to which a correction counts as small."""
 _NO_CURVATURE = 1e-12
 """[kcal/mol/Å²] The same where all are."""
 _HALVINGS = 60
@@ -342,12 +344,13 @@ def _trust_region_step(point: _Point, radius, n_up):
 def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecule, limits: Limits) -> _Lane:
     """The state of one molecule after an evaluation."""
     point, stage = lane.point, lane.stage
-    accepted, radius = _judged(point, proposal, trial, lane.radius, molecule)
+    accepted, radius = _judged(point, proposal, trial, lane, molecule)
     calmer = trial.finite & (jnp.abs(trial.gradient).max() <= jnp.abs(point.gradient).max())
     stepping = (stage == _Stage.STEP) | (stage == _Stage.CORRECTION)
-    bent = (stage == _Stage.STEP) & ~accepted & trial.finite
+    correction = _correction(point, proposal, trial)
+    small = jnp.linalg.norm(correction) < _BENT * proposal.length
+    bent = (stage == _Stage.STEP) & ~accepted & trial.finite & small & (molecule.n_up == 0)
     taken = jnp.select([stage == _Stage.START, stepping, stage == _Stage.POLISH], [jnp.bool_(True), accepted, calmer], False)
-    correction = jnp.where(bent, _correction(point, proposal, trial), 0.0)
     point = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, point)
     radius = jnp.where(stepping & ~bent, radius, lane.radius)
     steps = lane.steps + stepping.astype(lane.steps.dtype)
@@ -357,19 +360,21 @@ def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecu
     going = jnp.where(outcome == Outcome.RUNNING, step, jnp.int32(_Stage.NOTHING))
     next_stage = jnp.where(outcome == Outcome.CONVERGED, jnp.int32(_Stage.POLISH), going)
     stage = jnp.where(open_still, next_stage, jnp.int32(_Stage.NOTHING))
-    return _Lane(point, radius, stage, correction, outcome, steps)
+    return _Lane(point, radius, stage, jnp.where(bent, correction, 0.0), outcome, steps)
 
 
-def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, molecule: _Molecule):
+def _judged(point: _Point, proposal: _Proposal, trial: _Point, lane: _Lane, molecule: _Molecule):
     """Whether a step of one molecule is taken, and the next radius."""
-    change = trial.energy - point.energy
+    change, radius, corrected = trial.energy - point.energy, lane.radius, lane.stage == _Stage.CORRECTION
     gain = jnp.maximum(proposal.gain, jnp.finfo(change.dtype).tiny)
     # of a minimum what the energy falls beside what it should; of a saddle point how well the model knew the change
     ratio = jnp.where(molecule.n_up == 0, -change / gain, 1.0 - jnp.abs(change - proposal.predicted) / gain)
     drowned = proposal.gain < _WORTH_COMPARING * jnp.maximum(1.0, 1e-3 * jnp.abs(point.energy))
     calmer = jnp.linalg.norm(_slopes(trial)) <= jnp.linalg.norm(_slopes(point))
-    good = jnp.where(drowned, calmer, ratio > 0.75)
-    accepted = trial.finite & jnp.where(drowned, calmer, ratio > 1e-4)
+    good = jnp.where(drowned, calmer, ratio > 0.75) & ~corrected
+    # a corrected step that gains more than the model knows of leads elsewhere
+    enough = jnp.where(corrected, (ratio > 0.25) & (ratio < 2.0), ratio > 1e-4)
+    accepted = trial.finite & jnp.where(drowned, calmer, enough)
     wider = jnp.where(proposal.length > 0.9 * radius, jnp.minimum(2.0 * radius, _LARGEST_RADIUS * molecule.size), radius)
     poor = ~trial.finite | ~jnp.where(drowned, calmer, ratio > 0.25)
     return accepted, jnp.where(poor, 0.25 * jnp.minimum(proposal.length, radius), jnp.where(good, wider, radius))
