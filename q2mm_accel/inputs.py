@@ -51,6 +51,7 @@ class FitInputs:
         batch_size: how many molecules a device evaluates at a time, or None for all.
         mesh: the devices that share the molecules out, or None.
         upward: of each system along how many modes its energy is to rise, where it is relaxed.
+        penalty: of molecules that do not relax; None where that is an error.
     """
 
     systems: tuple[System, ...]
@@ -67,6 +68,7 @@ class FitInputs:
     batch_size: int | None
     mesh: Mesh | None
     upward: tuple[int, ...] = ()
+    penalty: float | None = None
     _placed: dict[str, Problem] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -108,7 +110,7 @@ class FitInputs:
             priors=self.priors,
             loss=self.loss,
             f_scale=self.f_scale,
-            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size),
+            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size, self.penalty),
         )
 
     def spread(self, directions: Sequence[tuple[int, np.ndarray]]) -> "Spread":
@@ -183,5 +185,5 @@ class FitInputs:
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]
         if references.is_relaxed().any():
-            arrays += [np.array(self.upward)]
+            arrays += [np.array(self.upward), np.array([] if self.penalty is None else [self.penalty])]
         return fingerprint(arrays, words)

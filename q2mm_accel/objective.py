@@ -43,7 +43,7 @@ from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
-from q2mm_accel.problem.relaxable import unrelaxed, upward_modes
+from q2mm_accel.problem.relaxable import checked_penalty, unrelaxed, upward_modes
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
@@ -124,6 +124,7 @@ class FusedObjective:
         devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
         n_maximized: int | Sequence[int] = 0,
+        unrelaxed_penalty: float | None = None,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
 
@@ -160,6 +161,9 @@ class FusedObjective:
                 makes the same calls.
             n_maximized: along how many of the lowest modes the energy is to rise where molecules are relaxed, for all or
                 for each system: 0 for their own minima, 1 for transition states.
+            unrelaxed_penalty: a molecule that does not relax is an error that names it. With a penalty its lengths and
+                angles count as those of the QM geometry plus so many Å or radians per kcal/mol/Å of the force field's
+                force there, and frequencies as 0: nothing that a fit would call good, and a slope towards smaller forces.
 
         Raises:
             PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
@@ -201,6 +205,7 @@ class FusedObjective:
             batch_size=batch_size,
             mesh=devices_shared,
             upward=upward_modes(n_maximized, chosen),
+            penalty=None if unrelaxed_penalty is None else checked_penalty(unrelaxed_penalty),
         )
         inputs.arrays(precision)
         warn_unused(chosen, space)
