@@ -115,7 +115,7 @@ def test_a_stiffness_that_nothing_can_give_is_refused():
     systems, forcefield, references = problem("ethane")
     bent = forcefield.positions("angle")[:, 0]
     loose = np.where(np.isin(np.arange(forcefield.n_parameters), bent), 0.0, forcefield.parameters)
-    objective = FusedObjective(systems, forcefield.with_parameters(loose), references, active="bond *")
+    objective = FusedObjective(systems, forcefield.with_parameters(loose), references, active="bond * k")
     with pytest.raises(SolverError, match="no point"):
         objective.solve_linear(stiffness=0.9)
 
