@@ -28,6 +28,8 @@ _REFINED = 4.0
 """Copies of its eigenvectors in float64, where float32 ones are refined."""
 _PROJECTED = 1.5
 """Further copies of its Hessians for eigenmatrices."""
+_RELAXED = 12.0
+"""The same where molecules are relaxed: Hessians and modes of where they are and where they may go, and what makes these."""
 _ENERGIES = 0.8
 """Instead of all these where only energies are needed: matrices of pairs, in units of a Hessian."""
 _PART = 0.8
@@ -92,7 +94,7 @@ def compiled_ahead(program: Wrapped, problem: Problem, x: np.ndarray) -> Warmup:
 def estimate(problem: Problem) -> Estimate:
     """What loss and gradient of a problem take, from the shapes of its arrays alone."""
     shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
-    shared = sum(leaf.nbytes for leaf in jax.tree.leaves(problem.stacks))
+    shared = sum(leaf.nbytes for leaf in jax.tree.leaves((problem.stacks, problem.relaxing)))
     everywhere = sum(leaf.nbytes for leaf in jax.tree.leaves(problem)) - shared
     buckets, kept = [], 0
     for stack in problem.stacks:
@@ -100,6 +102,8 @@ def estimate(problem: Problem) -> Estimate:
         buckets += _of_stack(stack, turns)
         if turns > 1:
             kept += turns * sum(_hessian_bytes(bucket) for bucket in stack.buckets if "eigenvalues" in bucket.outputs)
+    for relaxing in problem.relaxing:
+        buckets += _of_stack(relaxing.batch, len(relaxing.read) // shares, relaxed=True)
     return Estimate(everywhere + shared // shares, kept, tuple(buckets))
 
 
@@ -108,7 +112,7 @@ def _hessian_bytes(bucket) -> int:
     return molecules * size**2 * bucket.inverse_root_masses.dtype.itemsize
 
 
-def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
+def _of_stack(stack: Batch, turns: int, relaxed: bool = False) -> list[BucketMemory]:
     """Terms are not kept by bucket; their share goes by the number of components."""
     blocks = sum(each.nbytes for terms in stack.terms.values() for each in terms.second) / len(stack.read)
     if all(bucket.outputs == ("energy",) for bucket in stack.buckets):
@@ -119,7 +123,7 @@ def _of_stack(stack: Batch, turns: int) -> list[BucketMemory]:
     found = []
     for bucket, (molecules, size) in zip(stack.buckets, shapes, strict=True):
         needed, hessians = set(bucket.outputs), _hessian_bytes(bucket)
-        copies = _HESSIANS if needed - {"energy"} else _ENERGIES
+        copies = _RELAXED if relaxed else _HESSIANS if needed - {"energy"} else _ENERGIES
         copies += _PROJECTED if "eigenmatrix" in needed else 0.0
         own = copies * hessians + _BLOCKS * blocks * molecules * size / components
         if refined and "eigenvalues" in needed and bucket.inverse_root_masses.dtype == np.float32:
@@ -177,5 +181,6 @@ def _fitting(problem: Problem, found: Estimate, each: float, size: int) -> int:
     together = sum(bucket.molecules for bucket in found.buckets if bucket.turns == 1)
     at_a_time = max(together, *(bucket.molecules for bucket in found.buckets))
     shares = 1 if problem.mesh is None else problem.mesh.shape[AXIS]
-    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in problem.stacks for bucket in stack.buckets)
+    stacks = [*problem.stacks, *(relaxing.batch for relaxing in problem.relaxing)]
+    vectors = sum(len(stack.read) * _hessian_bytes(bucket) for stack in stacks for bucket in stack.buckets)
     return min(int((_PART * size - found.arrays - vectors / shares) // each), at_a_time // 2)

@@ -34,6 +34,7 @@ from q2mm_accel import (
     perceive,
     register_form,
     register_kind,
+    relax_systems,
 )
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
@@ -177,6 +178,8 @@ AT_THE_TOP = {
             "batch_size": OPTIONAL | COUNT,
             "devices": OPTIONAL,
             "mesh": OPTIONAL,
+            "n_maximized": COUNT,
+            "unrelaxed_penalty": OPTIONAL | NUMBER,
         },
     ),
     "Molecule": Case(
@@ -228,6 +231,19 @@ AT_THE_TOP = {
         estimate_force_constants,
         {"systems": [SYSTEM], "forcefield": forcefield()},
         {"systems": set(), "forcefield": set(), "scaling": NUMBER, "transition_state": TRUTH},
+    ),
+    "relax_systems": Case(
+        relax_systems,
+        {"systems": [SYSTEM], "forcefield": forcefield()},
+        {
+            "systems": set(),
+            "forcefield": set(),
+            "n_maximized": COUNT,
+            "largest_gradient": NUMBER,
+            "max_steps": COUNT,
+            "farthest": NUMBER,
+            "batch_size": OPTIONAL | COUNT,
+        },
     ),
     "frequencies": Case(
         frequencies,

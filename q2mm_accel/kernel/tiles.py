@@ -191,7 +191,7 @@ def tiles_in_basis(batch: Batch, found: Changes, number: int, basis, layout: Til
     n_molecules, n_columns = bucket.own_columns.elements.shape
     basis = jnp.pad(basis, ((0, 0), (0, 0), (0, layout.size - basis.shape[2])))
     local, groups = local_changes(batch, found), bucket.own_columns.groups
-    sides = [_sides(batch, kind, group, local[kind], basis, first) for kind, group in groups.items()]
+    sides = [_sides(batch, kind, group, local[kind], basis, first) for kind, group in groups.items() if len(group)]
     of_pairs = [_tile_of_pairs_in_basis(each, basis, width) for each in _pair_changes(bucket, found, number)]
 
     def of_tile(corner):

@@ -27,6 +27,7 @@ ALL_KINDS = [
     Reference("force", 0.5, 1.0, 0, 4),
     Reference("normal_mode", 1700.0, 0.02, 0, (3, 3), floor=200.0),
     Reference("mode_displacement", 0.0, 100.0, 1, 2),
+    Reference("relaxed_frequency", 1600.0, 0.02, 0, 1),
     Reference("relative_energy", 2.5, 0.3, 5, "conformers"),
 ]
 
@@ -60,9 +61,9 @@ def test_columns():
     for name in ("value", "weight", "system", "floor"):
         np.testing.assert_array_equal(getattr(table, name), [getattr(reference, name) for reference in ALL_KINDS])
     np.testing.assert_array_equal(table.indices[[1, 2, 5, 9]], [[-1] * 4, [0, -1, -1, -1], [7, 3, -1, -1], [3, 1, 0, 2]])
-    assert table.groups == ("conformers", "dimers") and table.group[[0, 1, 3, 13]].tolist() == [0, -1, 1, 0]
+    assert table.groups == ("conformers", "dimers") and table.group[[0, 1, 3, 14]].tolist() == [0, -1, 1, 0]
     assert table.kind_counts() == {"relative_energy": 3} | dict.fromkeys([each.kind for each in ALL_KINDS[1:3]], 1) | {
-        each.kind: 1 for each in ALL_KINDS[4:13]
+        each.kind: 1 for each in ALL_KINDS[4:14]
     }
     assert repr(table[1:3]) == "<references: 1 energy, 1 frequency>" and repr(table[:0]) == "<references: none>"
 
@@ -237,7 +238,7 @@ FIRST = "frequency 9 of system 1"
         ([Reference("frequency", 1.0, 1.0, 1, 9), Reference("energy", 1.0, 1.0, 2)], FIRST),
         ([Reference("frequency", 1.0, 1.0, 1, 9), Reference("bond_length", 1.0, 1.0, 0, (0, 1))], FIRST),
         ([Reference("energy", 1.0, 1.0, 2), Reference("frequency", 1.0, 1.0, 1, 9)], "there is no system 2"),
-        ([Reference("bond_length", 1.0, 1.0, 0, (0, 1)), Reference("frequency", 1.0, 1.0, 1, 9)], "bond_length needs"),
+        ([Reference("bond_length", 1.0, 1.0, 0, (0, 1)), Reference("frequency", 1.0, 1.0, 1, 9)], FIRST),
         ([Reference("relative_energy", 1.0, 1.0, 0, "lonely"), Reference("frequency", 1.0, 1.0, 1, 9)], FIRST),
         (
             [Reference("relative_energy", 1.0, 1.0, i % 2, name) for i, name in enumerate("abba")]

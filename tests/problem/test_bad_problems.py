@@ -145,11 +145,17 @@ MISPLACED = {
         lambda: build([replace(SYSTEM, molecule=WITHOUT_HESSIAN)], references=one("eig_diagonal", 0.0, index=1)),
         ("water", "eig_diagonal 1", "the QM Hessian", "with hessian="),
     ),
-    "a bond length": (referring("bond_length", 1.0, index=(0, 1)), ("water", "bond_length", "relaxed", "use one of energy")),
-    "a bond angle": (referring("bond_angle", 1.0, index=(1, 0, 2)), ("water", "bond_angle", "relaxed", "use one of energy")),
+    "a bond length of atoms that do not exist": (
+        referring("bond_length", 1.0, index=(0, 3)),
+        ("water", "bond_length (0, 3)", "different atoms of 0 to 2"),
+    ),
+    "a bond angle of an atom twice": (
+        referring("bond_angle", 1.0, index=(1, 0, 1)),
+        ("water", "bond_angle (1, 0, 1)", "different atoms of 0 to 2"),
+    ),
     "a torsion of atoms that do not exist": (
         referring("torsion_angle", 1.0, index=(0, 1, 2, 3)),
-        ("water", "torsion_angle", "relaxed", "use one of energy"),
+        ("water", "torsion_angle", "different atoms of 0 to 2"),
     ),
 }
 
