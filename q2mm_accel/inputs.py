@@ -1,7 +1,9 @@
 """What a fit starts from: molecules, references, parameters and options, checked, and the arrays they become."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
@@ -17,8 +19,17 @@ from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import Problem
 from q2mm_accel.problem.build import Relaxed, build_problem
 from q2mm_accel.problem.checks import check_resolution
-from q2mm_accel.problem.layout import place_systems, plan_stacks
+from q2mm_accel.problem.layout import place_systems, plan_stacks, quantised
 from q2mm_accel.problem.precision import in_precision
+
+
+class Spread(NamedTuple):
+    """Columns that stand where molecules do, as compiled functions take them."""
+
+    columns: tuple[tuple[np.ndarray, ...], ...]
+    """Of each stack and bucket (batches, M, D, K)."""
+    places: np.ndarray
+    """Where each column is among those of all molecules, padding included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,7 @@ class FitInputs:
         batch_size: how many molecules a device evaluates at a time, or None for all.
         mesh: the devices that share the molecules out, or None.
         upward: of each system along how many modes its energy is to rise, where it is relaxed.
+        penalty: of molecules that do not relax; None where that is an error.
     """
 
     systems: tuple[System, ...]
@@ -56,6 +68,7 @@ class FitInputs:
     batch_size: int | None
     mesh: Mesh | None
     upward: tuple[int, ...] = ()
+    penalty: float | None = None
     _placed: dict[str, Problem] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -97,8 +110,36 @@ class FitInputs:
             priors=self.priors,
             loss=self.loss,
             f_scale=self.f_scale,
-            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size),
+            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size, self.penalty),
         )
+
+    def spread(self, directions: Sequence[tuple[int, np.ndarray]]) -> "Spread":
+        """Mass-weighted directions of molecules as columns that stand where the molecules do.
+
+        Args:
+            directions: numbers of systems, and directions (3 n_atoms,), atom by atom.
+        """
+        stacks = plan_stacks([each.molecule.n_atoms for each in self.systems], n_shares(self.mesh), self.batch_size)
+        slots, taken = place_systems(stacks), np.zeros(len(self.systems), dtype=np.int64)
+        width = quantised(max(np.bincount([system for system, _ in directions])))
+        columns = tuple(
+            tuple(np.zeros((len(stack.batches), count, 3, n_atoms, width)) for count, n_atoms in stack.shapes)
+            for stack in stacks
+        )
+        ends = np.cumsum([0, *(each.shape[0] * each.shape[1] * width for stack in columns for each in stack)])
+        firsts = {stack: sum(len(each) for each in columns[:stack]) for stack in range(len(columns))}
+        places = []
+        for system, direction in directions:
+            slot, place = slots[system], int(taken[system])
+            taken[system] += 1
+            own = columns[slot.stack]
+            own[slot.bucket][slot.batch, slot.row, :, : len(direction) // 3, place] = direction.reshape(-1, 3).T
+            # batches follow each other, and in each its buckets
+            in_batch = [each.shape[1] * width for each in own]
+            start = int(ends[firsts[slot.stack]]) + slot.batch * sum(in_batch) + sum(in_batch[: slot.bucket])
+            places.append(start + slot.row * width + place)
+        flat = tuple(tuple(each.reshape(*each.shape[:2], -1, width) for each in stack) for stack in columns)
+        return Spread(flat, np.array(places))
 
     @cached_property
     def relaxed_rows(self) -> dict[int, int]:
@@ -144,5 +185,5 @@ class FitInputs:
         arrays += [self.weights, space.free, space.offset, space.columns, space.coefficients]
         arrays += [priors.parameter, priors.center, priors.weight, np.array(self.f_scale), self.bounds.lb, self.bounds.ub]
         if references.is_relaxed().any():
-            arrays += [np.array(self.upward)]
+            arrays += [np.array(self.upward), np.array([] if self.penalty is None else [self.penalty])]
         return fingerprint(arrays, words)

@@ -25,6 +25,7 @@ from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
+from q2mm_accel.kernel.stiffness import stiffness_slopes
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
 from q2mm_accel.model.forcefield import ForceField
@@ -42,7 +43,7 @@ from q2mm_accel.problem.balance import balanced_weights
 from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
-from q2mm_accel.problem.relaxable import unrelaxed, upward_modes
+from q2mm_accel.problem.relaxable import checked_penalty, unrelaxed, upward_modes
 from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
@@ -61,7 +62,7 @@ jacobian = jax.jit(turned_jacobian, donate_argnames="workspace", keep_unused=Tru
 normal_matrix = jax.jit(gauss_newton)
 losses = jax.jit(jax.vmap(kernel.loss, in_axes=(None, 0)))
 hessian_product = jax.jit(kernel.hessian_product)
-prediction_slopes = jax.jit(kernel.prediction_slopes)
+directed_slopes = jax.jit(stiffness_slopes)
 prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
@@ -123,6 +124,7 @@ class FusedObjective:
         devices: int | Sequence | None = None,
         mesh: Mesh | None = None,
         n_maximized: int | Sequence[int] = 0,
+        unrelaxed_penalty: float | None = None,
     ) -> None:
         """Precompute everything that does not depend on the parameters.
 
@@ -159,6 +161,9 @@ class FusedObjective:
                 makes the same calls.
             n_maximized: along how many of the lowest modes the energy is to rise where molecules are relaxed, for all or
                 for each system: 0 for their own minima, 1 for transition states.
+            unrelaxed_penalty: a molecule that does not relax is an error that names it. With a penalty its lengths and
+                angles count as those of the QM geometry plus so many Å or radians per kcal/mol/Å of the force field's
+                force there, and frequencies as 0: nothing that a fit would call good, and a slope towards smaller forces.
 
         Raises:
             PrecisionError: JAX's 64-bit mode is off; or a reference needs more than float32.
@@ -200,6 +205,7 @@ class FusedObjective:
             batch_size=batch_size,
             mesh=devices_shared,
             upward=upward_modes(n_maximized, chosen),
+            penalty=None if unrelaxed_penalty is None else checked_penalty(unrelaxed_penalty),
         )
         inputs.arrays(precision)
         warn_unused(chosen, space)
@@ -584,7 +590,9 @@ class FusedObjective:
             NonFiniteError: as for `fun`.
         """
         return solve_linear(
-            self.inputs, Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._slopes), stiffness
+            self.inputs,
+            Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._stiffness_slopes),
+            stiffness,
         )
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
@@ -616,11 +624,10 @@ class FusedObjective:
         vector = parameter_vector(x, self.labels, "x")
         return self._finite(self._run(prediction_changes, vector, direction)[: len(self.references)], vector)
 
-    def _slopes(self, x: ArrayLike, weights: np.ndarray) -> np.ndarray:
-        """Derivatives of a weighted sum of predictions by x, (n,)."""
-        vector, padded = parameter_vector(x, self.labels, "x"), np.zeros(len(self.problem.references.present))
-        padded[: len(weights)] = weights
-        return self._finite(self._run(prediction_slopes, vector, padded), vector)
+    def _stiffness_slopes(self, x: ArrayLike, directions: Sequence[tuple[int, np.ndarray]]) -> np.ndarray:
+        """Derivatives by x of the stiffness of systems along directions (3N,), (n, number of directions)."""
+        vector, spread = parameter_vector(x, self.labels, "x"), self.inputs.spread(directions)
+        return self._finite(self._run(directed_slopes, vector, spread.columns)[:, spread.places], vector)
 
     def _vectors_at_a_time(self, count: int) -> int:
         return min(count, max(1, _BATCH_BYTES // (64 * self.problem.hessian_elements)))
@@ -645,7 +652,7 @@ class FusedObjective:
             names = [self.labels[i] for i in np.flatnonzero(~np.isfinite(gradient))[:5]]
             raise self._non_finite(vector, f"the derivative by {', '.join(names)}")
 
-    def _run(self, function: Callable, *arguments: np.ndarray):
+    def _run(self, function: Callable, *arguments):
         """Results of a compiled function as fresh NumPy arrays."""
         return jax.tree.map(partial(np.array, dtype=np.float64), self._compiled(function, *arguments))
 

@@ -106,11 +106,6 @@ def loss(problem: Problem, vector):
     return (residuals(problem, vector) ** 2).sum()
 
 
-def prediction_slopes(problem: Problem, vector, weights):
-    """Derivatives of the weighted sum of `predictions`, weights (R,), by the vector: (n,)."""
-    return jax.vjp(partial(predictions, problem), vector)[1](weights)[0]
-
-
 def prediction_changes(problem: Problem, vector, direction):
     """Derivatives of `predictions` along a direction (n,): (R,)."""
     return jax.jvp(partial(predictions, problem), (vector,), (direction,))[1]

@@ -24,13 +24,16 @@ def eigenvalue_slopes(batch: Batch, found: Changes, vectors):
     Args:
         batch: the batch.
         found: derivatives of the terms' coefficients.
-        vectors: of each bucket the eigenvectors (M, D, D), or None.
+        vectors: of each bucket the eigenvectors (M, D, K), all or some, or None.
 
     Returns:
-        For each bucket (n_parameters, M, D) [hartree/(bohr² u)]; 0 where `vectors` is None.
+        For each bucket (n_parameters, M, K) [hartree/(bohr² u)]; K is D and all 0 where `vectors` is None.
     """
     n_molecules = sum(len(bucket.component_present) for bucket in batch.buckets)
-    sizes = [bucket.component_present.shape[1] for bucket in batch.buckets]
+    sizes = [
+        bucket.component_present.shape[1] if each is None else each.shape[2]
+        for bucket, each in zip(batch.buckets, vectors, strict=True)
+    ]
     n_blocks = -(-max(sizes) // _MODES_AT_A_TIME)
     functions = [_of_terms(batch.terms[kind], each, n_molecules) for kind, each in found.terms.items()]
     pair_functions = {

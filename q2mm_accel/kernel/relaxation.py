@@ -4,7 +4,8 @@ Every step diagonalizes the Hessians of a batch's molecules, rigid motions out, 
 along the eigenvectors v_i, with c_i the component of the gradient and μ the smallest shift with which the step is downhill
 and no longer than the trust radius; for a saddle point the signs of λ and c of the lowest modes are turned, so that the
 energy rises along them (eigenvector following). Where the gradient has nothing along a mode of negative curvature, as
-symmetry may have it, the rest of the radius is walked along this mode. Molecules that have ended stand still.
+symmetry may have it, the rest of the radius is walked along this mode. A step that is refused is tried once more with stiff
+modes relaxed, as in a curved valley. Molecules that have ended stand still.
 
 Sources: Moré, Sorensen, SIAM J. Sci. Stat. Comput. 1983, 4, 553 (step and hard case); Cerjan, Miller, J. Chem. Phys. 1981,
 75, 2800 and Simons et al., J. Phys. Chem. 1983, 87, 2745 (saddle points).
@@ -29,6 +30,10 @@ _FIRST_RADIUS, _LARGEST_RADIUS, _SMALLEST_RADIUS = 0.1, 0.4, 1e-9
 """[Å], per root of the number of atoms."""
 _WORTH_COMPARING = 1e-9
 """[kcal/mol] Changes of the energy below drown in its rounding; then gradients decide."""
+_STIFF = 1e-2
+"""Part of the largest curvature from which on a mode counts as stiff."""
+_BENT = 0.3
+"""Part of a step up to which a correction counts as small."""
 _NO_CURVATURE = 1e-12
 """[kcal/mol/Å²] The same where all are."""
 _HALVINGS = 60
@@ -115,8 +120,9 @@ class _Stage(IntEnum):
 
     START = 0
     STEP = 1
-    POLISH = 2
-    NOTHING = 3
+    CORRECTION = 2
+    POLISH = 3
+    NOTHING = 4
 
 
 class _Lane(NamedTuple):
@@ -125,6 +131,8 @@ class _Lane(NamedTuple):
     point: _Point
     radius: Array
     stage: Array
+    correction: Array
+    """(M, D) of a step that was refused, in components along the modes."""
     outcome: Array
     steps: Array
 
@@ -190,7 +198,7 @@ def _begun(molecule: _Molecule) -> _Lane:
     point = _Point(start, row[:, 0], row, matrix, false[:, 0], row, matrix, false)
     stage = jnp.where(present.any(axis=1), jnp.int32(_Stage.START), jnp.int32(_Stage.NOTHING))
     outcome = jnp.where(present.any(axis=1), jnp.int32(Outcome.RUNNING), jnp.int32(Outcome.CONVERGED))
-    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, outcome, none)
+    return _Lane(point, _FIRST_RADIUS * molecule.size, stage, row, outcome, none)
 
 
 def _relaxed(lane: _Lane) -> Relaxed:
@@ -253,6 +261,8 @@ class _Proposal(NamedTuple):
     """Change of the energy by the quadratic model."""
     gain: Array
     """What the model gains where the signs of maximized modes are turned, above 0."""
+    slopes: Array
+    """(D,) of the model at its end."""
 
 
 def _slopes(point: _Point):
@@ -267,21 +277,33 @@ def _flatness(point: _Point):
 
 def _proposed(lane: _Lane, n_up) -> _Proposal:
     """Where one molecule is to be evaluated next, as a step from where it is."""
-    step = _trust_region_step(lane.point, lane.radius, n_up)
-    components = jnp.select(
-        [lane.stage == _Stage.STEP, lane.stage == _Stage.POLISH],
-        [step, _newton_step(lane.point)],
-        jnp.zeros_like(step),
-    )
+    components = _trust_region_step(lane.point, lane.radius, n_up)
     slopes, curvatures = _slopes(lane.point), lane.point.curvatures
-    sign = _turned(slopes, n_up)
     parts = slopes * components + 0.5 * curvatures * components**2
-    return _Proposal(lane.point.modes @ components, jnp.linalg.norm(components), parts.sum(), -(sign * parts).sum())
+    taken = jnp.select(
+        [lane.stage == _Stage.STEP, lane.stage == _Stage.CORRECTION, lane.stage == _Stage.POLISH],
+        [components, components + lane.correction, _newton_step(lane.point)],
+        jnp.zeros_like(components),
+    )
+    gain = -(_turned(slopes, n_up) * parts).sum()
+    length = jnp.linalg.norm(components)
+    return _Proposal(lane.point.modes @ taken, length, parts.sum(), gain, slopes + curvatures * components)
 
 
 def _turned(slopes, n_up):
     """-1 for the modes along which the energy is to rise, else 1."""
     return jnp.where(jnp.arange(len(slopes), dtype=n_up.dtype) < n_up, -1.0, 1.0)
+
+
+def _correction(point: _Point, proposal: _Proposal, trial: _Point):
+    """What a refused step lacks along stiff modes, where they bend while the molecule moves along soft ones.
+
+    Straight steps along a curved valley are short. At the cost of another evaluation stiff modes are relaxed to where the
+    model has them, by a step of Newton's from the refused geometry.
+    """
+    stiff = point.free & (point.curvatures > _STIFF * jnp.where(point.free, point.curvatures, 0.0).max())
+    excess = trial.gradient @ point.modes - proposal.slopes
+    return jnp.where(stiff, -excess / jnp.where(stiff, point.curvatures, 1.0), 0.0)
 
 
 def _newton_step(point: _Point):
@@ -322,31 +344,37 @@ def _trust_region_step(point: _Point, radius, n_up):
 def _followed(lane: _Lane, proposal: _Proposal, trial: _Point, molecule: _Molecule, limits: Limits) -> _Lane:
     """The state of one molecule after an evaluation."""
     point, stage = lane.point, lane.stage
-    accepted, radius = _judged(point, proposal, trial, lane.radius, molecule)
+    accepted, radius = _judged(point, proposal, trial, lane, molecule)
     calmer = trial.finite & (jnp.abs(trial.gradient).max() <= jnp.abs(point.gradient).max())
-    taken = jnp.select(
-        [stage == _Stage.START, stage == _Stage.STEP, stage == _Stage.POLISH], [jnp.bool_(True), accepted, calmer], False
-    )
+    stepping = (stage == _Stage.STEP) | (stage == _Stage.CORRECTION)
+    correction = _correction(point, proposal, trial)
+    small = jnp.linalg.norm(correction) < _BENT * proposal.length
+    bent = (stage == _Stage.STEP) & ~accepted & trial.finite & small & (molecule.n_up == 0)
+    taken = jnp.select([stage == _Stage.START, stepping, stage == _Stage.POLISH], [jnp.bool_(True), accepted, calmer], False)
     point = jax.tree.map(lambda new, old: jnp.where(taken, new, old), trial, point)
-    radius = jnp.where(stage == _Stage.STEP, radius, lane.radius)
-    steps = lane.steps + (stage == _Stage.STEP).astype(lane.steps.dtype)
-    open_still = (stage == _Stage.START) | (stage == _Stage.STEP)
+    radius = jnp.where(stepping & ~bent, radius, lane.radius)
+    steps = lane.steps + stepping.astype(lane.steps.dtype)
+    open_still = (stage == _Stage.START) | stepping
     outcome = jnp.where(open_still, _outcome(point, radius, steps, molecule, limits), lane.outcome)
-    going = jnp.where(outcome == Outcome.RUNNING, jnp.int32(_Stage.STEP), jnp.int32(_Stage.NOTHING))
+    step = jnp.where(bent, jnp.int32(_Stage.CORRECTION), jnp.int32(_Stage.STEP))
+    going = jnp.where(outcome == Outcome.RUNNING, step, jnp.int32(_Stage.NOTHING))
     next_stage = jnp.where(outcome == Outcome.CONVERGED, jnp.int32(_Stage.POLISH), going)
-    return _Lane(point, radius, jnp.where(open_still, next_stage, jnp.int32(_Stage.NOTHING)), outcome, steps)
+    stage = jnp.where(open_still, next_stage, jnp.int32(_Stage.NOTHING))
+    return _Lane(point, radius, stage, jnp.where(bent, correction, 0.0), outcome, steps)
 
 
-def _judged(point: _Point, proposal: _Proposal, trial: _Point, radius, molecule: _Molecule):
+def _judged(point: _Point, proposal: _Proposal, trial: _Point, lane: _Lane, molecule: _Molecule):
     """Whether a step of one molecule is taken, and the next radius."""
-    change = trial.energy - point.energy
+    change, radius, corrected = trial.energy - point.energy, lane.radius, lane.stage == _Stage.CORRECTION
     gain = jnp.maximum(proposal.gain, jnp.finfo(change.dtype).tiny)
     # of a minimum what the energy falls beside what it should; of a saddle point how well the model knew the change
     ratio = jnp.where(molecule.n_up == 0, -change / gain, 1.0 - jnp.abs(change - proposal.predicted) / gain)
     drowned = proposal.gain < _WORTH_COMPARING * jnp.maximum(1.0, 1e-3 * jnp.abs(point.energy))
     calmer = jnp.linalg.norm(_slopes(trial)) <= jnp.linalg.norm(_slopes(point))
-    good = jnp.where(drowned, calmer, ratio > 0.75)
-    accepted = trial.finite & jnp.where(drowned, calmer, ratio > 1e-4)
+    good = jnp.where(drowned, calmer, ratio > 0.75) & ~corrected
+    # a corrected step that gains more than the model knows of leads elsewhere
+    enough = jnp.where(corrected, (ratio > 0.25) & (ratio < 2.0), ratio > 1e-4)
+    accepted = trial.finite & jnp.where(drowned, calmer, enough)
     wider = jnp.where(proposal.length > 0.9 * radius, jnp.minimum(2.0 * radius, _LARGEST_RADIUS * molecule.size), radius)
     poor = ~trial.finite | ~jnp.where(drowned, calmer, ratio > 0.25)
     return accepted, jnp.where(poor, 0.25 * jnp.minimum(proposal.length, radius), jnp.where(good, wider, radius))

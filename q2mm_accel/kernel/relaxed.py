@@ -27,7 +27,7 @@ _DIRECTIONS_AT_A_TIME = 16
 
 
 def relaxed_batch(relaxing: Relaxing, parameters):
-    """What references read of relaxed molecules, (P,); NaN of those that have not converged.
+    """What references read of relaxed molecules, (P,); NaN, or a penalty, of those that have not converged.
 
     Eigenvalues [hartree/(bohr² u)], distances [Å], supplements of angles and dihedrals [rad].
 
@@ -40,29 +40,41 @@ def relaxed_batch(relaxing: Relaxing, parameters):
     """
     batch = relaxing.batch
     places, found = stationary(relaxing, parameters)
+    converged = [each.outcome == Outcome.CONVERGED for each in found]
     results, after = [], 0.0
     if any(relaxing.spectra):
         matrices = hessians(moved(batch, places), parameters)
-        for bucket, place, matrix, ended, needed in zip(
-            batch.buckets, places, matrices, found, relaxing.spectra, strict=True
-        ):
-            if needed:
-                values = _vibrations(bucket, place, matrix, after)
+        for number, bucket in enumerate(batch.buckets):
+            if relaxing.spectra[number]:
+                values = _vibrations(bucket, places[number], matrices[number], after)
                 after = 0.0 * jax.lax.stop_gradient(jnp.nan_to_num(values[0, 0]))
-                converged = ended.outcome == Outcome.CONVERGED
-                results.append(jnp.where(converged[:, None], values, jnp.nan).reshape(-1))
-    flat = jnp.concatenate([place.reshape(-1) for place in places])
-    converged = jnp.concatenate([each.outcome == Outcome.CONVERGED for each in found])
+                # a molecule that was linear and is no longer has a vibration less
+                vibrates = jnp.arange(values.shape[1])[None] < found[number].free.sum(axis=1)[:, None]
+                missing = 0.0 if relaxing.penalized else jnp.nan
+                held = jnp.where(vibrates, values, jnp.nan)
+                results.append(jnp.where(converged[number][:, None], held, missing).reshape(-1))
+    flat, held = _flat(places), jnp.concatenate(converged)
+    instead = _penalties(relaxing, parameters) if relaxing.penalized else None
     for measure in MEASURES:  # a dictionary's own order is lost where it passes through JAX
-        internals = relaxing.internals.get(measure)
-        if internals is None:
-            continue
-        results.append(jnp.where(_of_molecules(internals, converged), _values(measure, internals, flat), jnp.nan))
+        if measure in relaxing.internals:
+            internals = relaxing.internals[measure]
+            molecule, other = jnp.where(internals.present, internals.molecule, 0), jnp.nan
+            if instead is not None:
+                start = _flat([bucket.start for bucket in batch.buckets])
+                other = _values(measure, internals, start) + instead[molecule]
+            results.append(jnp.where(held[molecule], _values(measure, internals, flat), other))
     return jnp.concatenate(results)[relaxing.read]
 
 
-def _of_molecules(internals: Internals, converged):
-    return converged[jnp.where(internals.present, internals.molecule, 0)]
+def _flat(places):
+    return jnp.concatenate([place.reshape(-1) for place in places])
+
+
+def _penalties(relaxing: Relaxing, parameters):
+    """By how much coordinates of each molecule are off if it does not converge, (molecules,): smooth in parameters."""
+    batch = relaxing.batch
+    forces = gradients(moved(batch, [bucket.start for bucket in batch.buckets]), parameters)
+    return relaxing.penalty * jnp.sqrt(1.0 + jnp.concatenate([(each**2).sum(axis=1) for each in forces]))
 
 
 def _values(measure: str, internals: Internals, flat):

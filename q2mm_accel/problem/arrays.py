@@ -239,6 +239,10 @@ class Relaxing:
     read: Array
     """(P,) positions in the outputs that references read, and padding: eigenvalues of the buckets that need them, then
     internal coordinates by measure."""
+    penalty: Array
+    """() by how much internal coordinates of molecules that do not converge are off, per force at the QM geometry."""
+    penalized: bool = _static()
+    """Whether there is such a penalty; else these are NaN."""
     spectra: tuple[bool, ...] = _static()
     """Of each bucket whether its eigenvalues are needed."""
 

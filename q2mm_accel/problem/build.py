@@ -29,6 +29,8 @@ class Relaxed(NamedTuple):
     n_devices: int = 1
     batch_size: int | None = None
     """How many a device relaxes at a time."""
+    penalty: float | None = None
+    """Of those that do not converge; None where that is an error."""
 
 
 def build_problem(
@@ -108,7 +110,7 @@ def _relaxing(
     systems = [relaxed.systems[number] for number in numbers]
     upward = [relaxed.upward[number] for number in numbers]
     stacks = plan_stacks([system.molecule.n_atoms for system in systems], relaxed.n_devices, relaxed.batch_size)
-    return build_relaxing(ReferenceTable(rows), systems, upward, space, stacks, before)
+    return build_relaxing(ReferenceTable(rows), systems, upward, space, stacks, before, relaxed.penalty)
 
 
 def _padded(rows: PriorRows) -> Priors:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from q2mm_accel.errors import OptionError, PrecisionError, ReferenceDataError, RelaxationError, TopologyError
-from q2mm_accel.model.arguments import integer
+from q2mm_accel.model.arguments import integer, real_array
 from q2mm_accel.model.reference_table import INDEX_WIDTHS, Reference, ReferenceTable
 from q2mm_accel.model.system import System
 from q2mm_accel.model.vibrations import rigid_motions
@@ -99,6 +99,18 @@ def upward_modes(n_maximized: int | Sequence[int], systems: Sequence[System]) ->
         if not 0 <= count <= most:
             raise OptionError(f"{system.molecule.name}: n_maximized is {count}; give 0 for a minimum, or up to {most}.")
     return counts
+
+
+def checked_penalty(penalty: float) -> float:
+    """The penalty of molecules that do not relax.
+
+    Raises:
+        OptionError: not a number above 0.
+    """
+    value = float(real_array(penalty, "unrelaxed_penalty", OptionError, shape=()))
+    if not value > 0.0:
+        raise OptionError(f"unrelaxed_penalty is {value:g}; give Å or radians per kcal/mol/Å above 0, or None for an error.")
+    return value
 
 
 def unrelaxed(ends: Sequence[tuple[str, str, float]], best: float | None) -> RelaxationError:

@@ -36,6 +36,7 @@ def build_relaxing(
     space: ParameterSpace,
     stacks: Sequence[Stack],
     before: int,
+    penalty: float | None,
 ) -> tuple[tuple[Relaxing, ...], np.ndarray]:
     """The molecules that references read where the force field has relaxed them.
 
@@ -46,6 +47,7 @@ def build_relaxing(
         space: the force field, and what the vector of the problem is.
         stacks: which of them share a bucket, and which buckets a batch.
         before: number of padded reads of what is not relaxed.
+        penalty: by how much coordinates of molecules that do not converge are off, per force at the QM geometry; or None.
 
     Returns:
         The stacks, of NumPy arrays; and where each reference stands in the padded reads of all batches, (R,).
@@ -67,7 +69,8 @@ def build_relaxing(
         outputs = [()] * len(stack.shapes)
         batches = build_stack(stack, systems, space.forcefield, slots, outputs, nothing, True, followed, moving=True)
         up, internals, read = jax.tree.map(lambda *leaves: np.stack(leaves), *built)
-        results.append(Relaxing(batches, up, internals, read, shape.spectra))
+        penalties = np.full(len(stack.batches), 0.0 if penalty is None else penalty)
+        results.append(Relaxing(batches, up, internals, read, penalties, penalty is not None, shape.spectra))
     return tuple(results), source
 
 

@@ -74,8 +74,8 @@ class Calls(NamedTuple):
     """(R,)."""
     push: Callable
     """x and a direction (n,) -> derivatives of predictions along it, (R,)."""
-    pull: Callable
-    """x and weights (R,) -> derivatives of the weighted sum of predictions, (n,)."""
+    stiffness: Callable
+    """x and pairs of a system and a direction (3N,), mass-weighted -> derivatives of its stiffness, (n, pairs)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,16 +93,16 @@ class _Modes:
     """(K, K) by which differences to that are multiplied to be those of D^-½ L D^-½."""
     own: np.ndarray
     """(K,) the diagonal of QM's D^-½ L D^-½."""
+    vectors: np.ndarray
+    """(3N, K) V D^-½."""
 
     def relative(self, predictions: np.ndarray) -> np.ndarray:
         """D^-½ L D^-½ of the force field, (K, K), from what it gives for all references (R,)."""
         return np.diag(self.own) + (predictions[self.rows] - self.quantum) * self.scales
 
-    def weights(self, direction: np.ndarray, count: int) -> np.ndarray:
-        """By which `count` predictions are multiplied in zᵀ D^-½ L D^-½ z of a direction z (K,)."""
-        result = np.zeros(count)
-        np.add.at(result, self.rows, np.outer(direction, direction) * self.scales)
-        return result
+    def direction(self, along: np.ndarray) -> np.ndarray:
+        """V D^-½ z of a direction z (K,), mass-weighted, (3N,)."""
+        return self.vectors @ along
 
 
 class _Held(NamedTuple):
@@ -157,19 +157,14 @@ class _Quadratic:
 
     def hold(self, held: Sequence[_Held], stiffness: float) -> None:
         """Let no direction be softer than that part of QM's stiffness."""
-        if held:
-            rows = [self._row(each) for each in held]
-            further = np.array([slope for slope, _ in rows]) * self.unit
-            self.program.add(further)
-            self.normals = np.vstack([self.normals, further])
-            self.limits = np.append(self.limits, [stiffness - constant for _, constant in rows])
-
-    def _row(self, held: _Held) -> tuple[np.ndarray, float]:
-        """The stiffness along a direction as a function of the unknowns: (n_free,), and its value where they are 0."""
-        weights = held.modes.weights(held.direction, len(self._here))
-        slope = self.tangent.T @ self.calls.pull(self.x, weights)
-        value = held.direction @ held.modes.relative(self._here) @ held.direction
-        return slope, float(value - slope @ self.origin)
+        if not held:
+            return
+        directions = [(each.modes.system, each.modes.direction(each.direction)) for each in held]
+        slopes = self.calls.stiffness(self.x, directions).T @ self.tangent
+        here = [each.direction @ each.modes.relative(self._here) @ each.direction for each in held]
+        self.program.add(slopes * self.unit)
+        self.normals = np.vstack([self.normals, slopes * self.unit])
+        self.limits = np.append(self.limits, stiffness - np.array(here) + slopes @ self.origin)
 
     def minimum(self, centre: np.ndarray) -> _Solution:
         """The minimum within bounds and above all stiffnesses; undetermined unknowns stay at the centre, (n_free,)."""
@@ -315,7 +310,9 @@ def _modes_of(inputs: FitInputs) -> list[_Modes]:
         size = np.maximum(frequencies[:, None], floors[inside]) + np.maximum(frequencies[None], floors[inside])
         stiffness = np.maximum(values, (SOFTEST / FREQUENCY_FACTOR) ** 2)
         scales = size / (FREQUENCY_FACTOR**2 * np.sqrt(np.outer(stiffness, stiffness)))
-        results.append(_Modes(int(system), numbers, places[inside], np.diag(frequencies), scales, values / stiffness))
+        vectors = modes.vectors[:, numbers] / np.sqrt(stiffness)
+        quantum = np.diag(frequencies)
+        results.append(_Modes(int(system), numbers, places[inside], quantum, scales, values / stiffness, vectors))
     return results
 
 

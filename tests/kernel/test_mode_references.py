@@ -13,13 +13,16 @@ from q2mm_accel.errors import ReferenceDataError
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.units import FREQUENCY_FACTOR, GRADIENT_AU_TO_KCALMOLA, KCALMOLA2_TO_HESSIAN_AU
 
+# in water there are no pairs, and in ethane those of hydrogens only
+pytestmark = pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
+
 FLOOR = 900.0
-NAMES = ("ethane", "ch3f")
+NAMES = ("water", "ethane")
 
 
 @pytest.fixture(scope="module")
 def setting():
-    """Two molecules of different size, with van der Waals pairs, and references of all these kinds to both."""
+    """Two molecules of different size, one of them with van der Waals pairs, and references of all these kinds to both."""
     molecules = [load_molecule(name) for name in NAMES]
     systems, forcefield = perceive_bare(molecules, vdw=True)
     forcefield = estimate_force_constants(systems, forcefield)
@@ -32,7 +35,7 @@ def setting():
         moving = replaced(molecule, gradient=1e-3 * rng.standard_normal((molecule.n_atoms, 3)))
         references.add_normal_modes(moving, number, floor=FLOOR, stationary=False)
         references.add_forces(moving, number, weight=0.3)
-    references.add_frequencies(molecules[0].frequencies()[6:], range(6, 24), 0.01)
+    references.add_frequencies(molecules[0].frequencies()[6:], range(6, 9), 0.01)
     return systems, forcefield, references
 
 

@@ -101,18 +101,23 @@ def stiffness_of(objective, x) -> float:
 
 
 def test_no_direction_is_softer_than_asked_for():
-    objective = FusedObjective(*problem("ethane", torsions=False, impropers=False))
+    objective = FusedObjective(*problem("ethane"), priors=Prior("torsion_force_constants", width=0.1))
     free = objective.solve_linear(stiffness=None)
-    soft = stiffness_of(objective, free.x)
-    assert soft < 0.01 and free.cuts == ()  # nothing turns the methyl groups
-    with pytest.raises(SolverError, match="stiffness"):
-        objective.solve_linear(stiffness=0.5)
-    stiff = FusedObjective(*problem("ethane"), priors=Prior("torsion_force_constants", width=0.1))
-    held = stiff.solve_linear(stiffness=0.9)
-    assert stiffness_of(stiff, held.x) == pytest.approx(0.9, abs=2e-3)
+    assert stiffness_of(objective, free.x) < 0.85 and free.cuts == ()
+    held = objective.solve_linear(stiffness=0.9)
+    assert stiffness_of(objective, held.x) == pytest.approx(0.9, abs=2e-3) and held.fun > free.fun
     cut = held.cuts[0]
-    assert (cut.system, cut.molecule, cut.mode) == (0, "ethane", 0) and 250.0 < cut.frequency < 350.0
-    assert held.fun > stiff.solve_linear(stiffness=None).fun
+    assert (cut.system, cut.molecule) == (0, "ethane")
+    assert cut.frequency == objective.systems[0].molecule.normal_modes.frequencies[cut.mode]
+
+
+def test_a_stiffness_that_nothing_can_give_is_refused():
+    systems, forcefield, references = problem("ethane")
+    bent = forcefield.positions("angle")[:, 0]
+    loose = np.where(np.isin(np.arange(forcefield.n_parameters), bent), 0.0, forcefield.parameters)
+    objective = FusedObjective(systems, forcefield.with_parameters(loose), references, active="bond * k")
+    with pytest.raises(SolverError, match="no point"):
+        objective.solve_linear(stiffness=0.9)
 
 
 def test_couplings_read_the_equilibria_that_come_out():
@@ -128,7 +133,8 @@ def test_frames_with_relative_energies_and_forces():
     """Displaced geometries of one molecule: energies up to a constant and forces are linear too."""
     molecule, rng = load_molecule("water"), np.random.default_rng(1)
     frames = [molecule.coordinates + 0.03 * rng.standard_normal((3, 3)) for _ in range(6)]
-    systems, start = perceive([Molecule(molecule.symbols, frame) for frame in frames])
+    together = {"angle_gap": None, "bond_gap": None, "margins": None}
+    systems, start = perceive([Molecule(molecule.symbols, frame) for frame in frames], **together)
     truth = start.with_parameters(start.parameters * [1.1, 1.01, 0.9, 1.02])
     values = [evaluate(system, truth) for system in systems]
     references = ReferenceData()
@@ -172,6 +178,8 @@ NOT_LINEAR = {
 }
 
 
+# not all atoms are in pairs
+@pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
 @pytest.mark.parametrize("make, options, error, message", NOT_LINEAR.values(), ids=NOT_LINEAR)
 def test_what_is_not_linear_is_named(make, options, error, message):
     with pytest.raises(error, match=message):

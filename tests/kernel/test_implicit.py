@@ -1,0 +1,119 @@
+"""Derivatives through relaxation where they are hard: soft modes, straight and nearly straight angles, saddle points.
+
+Two kinds of terms and torsions only. Compared with differences of sixth order, whose own error is some 1e-10.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tolerances
+from oracles.cases import at, bent_hcn, rotation
+
+from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System, relax_systems
+from q2mm_accel.datasets import load_molecule
+
+STENCIL = ((-3, -1.0), (-2, 9.0), (-1, -45.0), (1, 45.0), (2, -9.0), (3, 1.0))
+SOFT = 5e-4
+"""[kcal/mol] Of the torsion: its curvature is a millionth of that of the O-O bond."""
+
+FORCEFIELD = ForceField(
+    form="harmonic",
+    bond_force_constants=[350.0, 480.0, 600.0],
+    bond_lengths=[1.46, 0.97, 1.15],
+    angle_force_constants=[60.0, 25.0, 25.0],
+    angle_values=[100.0, 180.0, 179.5],
+    torsion_force_constants=[SOFT, 1.3],
+    torsion_periodicities=[1, 2],
+    torsion_phases=[-45.0, 10.0],
+)
+
+
+def peroxide(torsion: int, coordinates=None) -> System:
+    """H2O2 with a torsion of this type: O, O, H, H."""
+    molecule = load_molecule("h2o2")
+    if coordinates is not None:
+        molecule = at(molecule, coordinates)
+    return System(
+        molecule,
+        bond_atoms=[(0, 1), (0, 2), (1, 3)],
+        bond_types=[0, 1, 1],
+        angle_atoms=[(1, 0, 2), (0, 1, 3)],
+        angle_types=[0, 0],
+        torsion_atoms=[(2, 0, 1, 3)],
+        torsion_types=[torsion],
+    )
+
+
+def nitrile(angle: int, bend: float, seed: int) -> System:
+    """HCN with an angle of this type, bent at the start and turned."""
+    points = bent_hcn(bend).coordinates @ rotation(np.random.default_rng(seed)).T
+    molecule = Molecule("HCN", points, name=f"hcn {angle} {bend}")
+    return System(molecule, bond_atoms=[(0, 1), (1, 2)], bond_types=[1, 2], angle_atoms=[(0, 1, 2)], angle_types=[angle])
+
+
+SYSTEMS = [peroxide(0), peroxide(1), nitrile(1, 0.0, 1), nitrile(1, 0.2, 2), nitrile(2, 0.1, 3)]
+
+
+def references_of(systems) -> list[Reference]:
+    found = []
+    for number, system in enumerate(systems):
+        found += [Reference("bond_length", 1.2, 10.0, number, tuple(atoms)) for atoms in system.bond_atoms.tolist()]
+        found += [Reference("bond_angle", 120.0, 1.0, number, tuple(atoms)) for atoms in system.angle_atoms.tolist()]
+        found += [Reference("torsion_angle", -170.0, 1.0, number, tuple(atoms)) for atoms in system.torsion_atoms.tolist()]
+        found += [Reference("relaxed_frequency", 1000.0, 0.1, number, mode) for mode in (0, 2)]
+    return found
+
+
+def assert_exact(objective):
+    """The Jacobian of all residuals against differences."""
+    x = objective.x0
+    jacobian = objective.residuals_jac(x)
+    gradient = objective.jac(x)
+    expected = 2.0 * jacobian.T @ objective.residuals(x)
+    assert np.abs(gradient - expected).max() <= tolerances.JAC * np.abs(expected).max()
+    for number, label in enumerate(objective.labels):
+        step = (1e-2 if label.endswith(" k") else 1e-3) * (
+            SOFT if label.startswith("torsion 0") else objective.typical_scale[number]
+        )
+        moved = ((factor, x + times * step * np.eye(len(x))[number]) for times, factor in STENCIL)
+        differences = sum(factor * objective.residuals(each) for factor, each in moved) / (60.0 * step)
+        # where nothing depends on the parameter, as an angle that the energy has at 180 degrees, by the size of others
+        scale = max(np.abs(jacobian[:, number]).max(), 1e-2 / objective.typical_scale[number])
+        error = np.abs(jacobian[:, number] - differences).max() / scale
+        print(f"{label}: {error:.1e}")
+        assert error <= tolerances.RELAXED_JAC, label
+
+
+@pytest.mark.filterwarnings("ignore::q2mm_accel.errors.UnusedParameterWarning")
+def test_soft_modes_and_straight_angles_have_exact_derivatives():
+    # an equilibrium of 180 degrees cannot be left to both sides
+    active = [label for label in FORCEFIELD.labels if label != "angle 1 theta0"]
+    objective = FusedObjective(SYSTEMS, FORCEFIELD, references_of(SYSTEMS), active=active)
+    points = relax_systems(SYSTEMS, FORCEFIELD)
+    assert all(point.converged for point in points)
+    for point in points[:2]:
+        values = np.linalg.eigvalsh(point.hessian)
+        print(f"condition {values[-1] / values[6]:.1e}")
+    assert_exact(objective)
+
+
+def test_saddle_points_have_exact_derivatives():
+    planar = np.array([[0.73, 0.0, 0.0], [-0.73, 0.0, 0.0], [0.95, 0.94, 0.1], [-0.95, -0.94, 0.0]])
+    systems = [peroxide(1, planar), peroxide(1)]
+    points = relax_systems(systems, FORCEFIELD, n_maximized=[1, 0])
+    assert [point.n_negative for point in points] == [1, 0]
+    kept = ["bond 0 *", "bond 1 *", "angle 0 *", "torsion 1 *"]
+    references = [each for each in references_of(systems) if each.kind != "relaxed_frequency"]
+    assert_exact(FusedObjective(systems, FORCEFIELD, references, active=kept, n_maximized=[1, 0]))
+
+
+def test_torsions_are_compared_across_180_degrees():
+    """-179 beside 179 is 2 degrees off, and the derivative has the sign of these 2 degrees."""
+    phased = replace(FORCEFIELD, torsion_phases=[-1.0, 10.0], torsion_force_constants=[2.0, 1.3])
+    references = [Reference("torsion_angle", 179.0, 1.0, 0, (2, 0, 1, 3))]
+    objective = FusedObjective([peroxide(0)], phased, references, active=["torsion 0 k", "bond 0 r0"])
+    (residual,) = objective.residuals(objective.x0)
+    angle = 179.0 - residual
+    assert abs(residual) < 10.0
+    assert angle > 175.0
