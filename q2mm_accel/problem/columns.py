@@ -94,9 +94,7 @@ def batch_columns(
         inside = range(start, start + count)
         in_bucket: dict[str, Array] = {}
         for kind, group in groups.items():
-            own_group = group[np.isin(keys[kind][group[:, 0]] // n, inside)]
-            if len(own_group):  # impropers may be in other buckets only
-                in_bucket[kind] = _extended(own_group)
+            in_bucket[kind] = _extended(group[np.isin(keys[kind][group[:, 0]] // n, inside)])
         pairs = {}
         for kind in kinds:
             found_pairs = {molecule * n: atoms.get((kind, molecule)) for molecule in inside}
