@@ -261,3 +261,18 @@ def test_a_kink_is_told_of():
     with pytest.warns(LinearAngleWarning, match="straight: angle 0"):
         (point,) = relax_systems([straight], replace(CHAIN, angle_values=[170.0, 109.5]))
     assert point.outcome == Outcome.CONVERGED
+
+
+def test_molecules_of_one_and_two_atoms_relax_too():
+    atom = System(Molecule(["He"], [[1.0, 2.0, 3.0]]))
+    pair = System(Molecule(["H", "F"], [[0.0, 0.0, 0.0], [0.3, 0.5, 0.8]]), bond_atoms=[(0, 1)], bond_types=[0])
+    forcefield = ForceField(form="mm3", bond_force_constants=[600.0], bond_lengths=[0.93])
+    alone, bound = relax_systems([atom, pair], forcefield)
+    assert (alone.outcome, alone.energy, alone.steps) == (Outcome.CONVERGED, 0.0, 0)
+    np.testing.assert_array_equal(alone.coordinates, atom.molecule.coordinates)
+    assert bound.outcome == Outcome.CONVERGED
+    assert distances(bound.coordinates)[0, 1] == pytest.approx(0.93, abs=tolerances.RELAXED_DISTANCE)
+    # it goes along the bond, without turning
+    direction = np.cross(np.diff(bound.coordinates, axis=0), np.diff(pair.molecule.coordinates, axis=0))
+    np.testing.assert_allclose(direction, 0.0, atol=tolerances.RELAXED_DISTANCE)
+    np.testing.assert_allclose(bound.gradient.sum(axis=0), 0.0, atol=tolerances.NET_FORCE)
