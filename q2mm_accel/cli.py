@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from q2mm_accel.datasets.problems import PROBLEMS, load_problem
+from q2mm_accel.datasets.problems import PROBLEMS, FitProblem, load_modes_problem, load_problem
 from q2mm_accel.errors import MissingPackageError, NonFiniteError, OutputError, Q2MMAccelError, Q2MMAccelWarning
 from q2mm_accel.io.results import write_forcefield, write_json, write_table
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.report.summary import FitSummary, summarise
+from q2mm_accel.report.summary import FitSummary, summarise, summarise_modes
+from q2mm_accel.validation import Validation, validate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,9 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="q2mm-accel", description="Fit force fields to quantum chemistry.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    fit = commands.add_parser("fit", help="fit the frequencies of a data set, from Seminario's force constants")
+    fit = commands.add_parser("fit", help="fit a force field to the QM Hessians of a data set, and validate it")
     fit.add_argument("problem", choices=PROBLEMS, metavar="PROBLEM", help=f"one of {', '.join(PROBLEMS)}")
-    fit.add_argument("--form", choices=("mm3", "harmonic"), default="mm3", help="functional form (default: mm3)")
+    objectives = "modes: forces and normal modes by one direct solve (default); frequencies: q2mm's objective, step by step"
+    fit.add_argument("--objective", choices=("modes", "frequencies"), default="modes", help=objectives)
+    forms = "functional form (default: harmonic; mm3 for frequencies)"
+    fit.add_argument("--form", choices=("mm3", "harmonic"), help=forms)
+    outer = "distance terms between outer atoms of angles (default: yes; modes only)"
+    fit.add_argument("--urey-bradley", action=argparse.BooleanOptionalAction, default=True, help=outer)
+    fit.add_argument("--couplings", action="store_true", help="couple bonds and angles that share atoms (modes only)")
     fit.add_argument("--maxiter", type=_positive, default=1000, help="largest number of iterations (default: 1000)")
     fit.add_argument("--maxtime", type=float, default=np.inf, help="stop after this many seconds (default: no limit)")
     fit.add_argument("--output", type=Path, help="folder for the results (default: q2mm-accel-fit/PROBLEM)")
@@ -58,28 +65,65 @@ def _fit(options: argparse.Namespace) -> None:
     folder = _folder(options.output or Path("q2mm-accel-fit") / options.problem)
     with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught:
         warnings.simplefilter("always", Q2MMAccelWarning)
-        problem = load_problem(options.problem, options.form)
+        problem = _problem(options)
         start = time.perf_counter()
-        scale = problem.forcefield.typical_scale
-        objective = FusedObjective(problem.systems, problem.forcefield, problem.references, parameter_scale=scale)
+        objective = _objective(problem)
         objective.fun(objective.x0)
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         console.print(f"Note: {message}")
     for kind, count in problem.left_out.items():
         console.print(f"Note: {count} {kind} terms have no parameter in this force field and are left out, as in q2mm.")
+    compared = "frequencies" if options.objective == "frequencies" else "elements of normal modes and displacements"
     console.print(
-        f"{options.problem} ({options.form}): {len(problem.systems)} molecules, {len(objective.labels)} parameters, "
-        f"{len(objective.references)} frequencies; built and compiled in {time.perf_counter() - start:.1f} s"
+        f"{options.problem} ({problem.forcefield.form}): {len(problem.systems)} molecules, {len(objective.labels)} "
+        f"parameters, {len(objective.references)} {compared}; built and compiled in {time.perf_counter() - start:.1f} s"
     )
-    summary = _optimize(console, objective, options.maxiter, options.maxtime)
+    if options.objective == "frequencies":
+        console.print("Objective: frequencies at the QM geometries, as in q2mm; what holds the molecules is not fitted.")
+        summary, found = _optimize(console, objective, options.maxiter, options.maxtime)
+    else:
+        console.print("Objective: no force at the QM geometries, and QM's normal modes there.")
+        summary, found = _solve(console, objective, options)
     _print(console, summary)
+    console.print("What the force field does by itself:")
+    console.print(str(found))
+    if not found.held:
+        console.print("WARNING: this force field does not hold its molecules. Do not use it for anything that moves.")
     try:
-        _write(folder, objective, summary)
+        _write(folder, objective, summary, found)
     except OSError as error:
         raise OutputError(
             f"the results cannot be written to {folder}: {error}. Choose another folder with --output."
         ) from error
     console.print(f"Written to {folder}: forcefield.json, result.json, frequencies.csv")
+
+
+def _problem(options: argparse.Namespace) -> FitProblem:
+    if options.objective == "frequencies":
+        return load_problem(options.problem, options.form or "mm3")
+    return load_modes_problem(options.problem, options.form or "harmonic", options.urey_bradley, options.couplings)
+
+
+def _objective(problem: FitProblem) -> FusedObjective:
+    scale = problem.forcefield.typical_scale
+    return FusedObjective(
+        problem.systems, problem.forcefield, problem.references, parameter_scale=scale, priors=problem.priors
+    )
+
+
+def _solve(console, objective: FusedObjective, options: argparse.Namespace) -> tuple[FitSummary, Validation]:
+    """The direct solve; an anharmonic form starts from the harmonic one's, with the same terms, and goes on step by step."""
+    begin = time.perf_counter()
+    with console.status("solving"):
+        if objective.space.forcefield.form == "harmonic":
+            result = objective.solve_linear()
+        else:
+            start = _objective(_problem(argparse.Namespace(**{**vars(options), "form": "harmonic"}))).solve_linear().x
+            result = objective.solve_native("levenberg-marquardt", x0=start, maxiter=options.maxiter)
+    seconds = time.perf_counter() - begin
+    before = validate(objective.systems, objective.forcefield(objective.x0))
+    after = validate(objective.systems, objective.forcefield(result.x))
+    return summarise_modes(objective, result, seconds, before, after), after
 
 
 def _folder(folder: Path) -> Path:
@@ -105,7 +149,7 @@ def _print(console, summary: FitSummary) -> None:
     print_summary(console, summary)
 
 
-def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) -> FitSummary:
+def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) -> tuple[FitSummary, Validation]:
     weight = np.sum(objective.references.weight**2)
     begin = time.perf_counter()
     with console.status("fitting") as status:
@@ -131,7 +175,8 @@ def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) 
             result = _stopped(objective, error)
     if time.perf_counter() - begin > maxtime and not result.success:
         result.message = f"Stopped after --maxtime {maxtime:g} s."
-    return summarise(objective, result, time.perf_counter() - begin)
+    summary = summarise(objective, result, time.perf_counter() - begin)
+    return summary, validate(objective.systems, objective.forcefield(result.x))
 
 
 def _stopped(objective: FusedObjective, error: BaseException) -> OptimizeResult:
@@ -149,7 +194,7 @@ def _stopped(objective: FusedObjective, error: BaseException) -> OptimizeResult:
     )
 
 
-def _write(folder: Path, objective: FusedObjective, summary: FitSummary) -> None:
+def _write(folder: Path, objective: FusedObjective, summary: FitSummary, found: Validation) -> None:
     result = summary.result
     write_forcefield(folder / "forcefield.json", objective.forcefield(result.x))
     write_json(
@@ -160,10 +205,16 @@ def _write(folder: Path, objective: FusedObjective, summary: FitSummary) -> None
             "message": str(result.message),
             "loss": float(result.fun),
             "iterations": int(result.nit),
-            "evaluations": int(result.nfev),
+            "evaluations": objective.kernel_runs,
             "seconds": summary.seconds,
             "rmsd_start": summary.rmsd(summary.start),
             "rmsd_fitted": summary.rmsd(summary.fitted),
+            "rmsd_own_minimum": found.frequency_rmsd,
+            "held": found.held,
+            "largest_bond_deviation": float(np.max(np.abs(found.bond_deviations), initial=0.0)),
+            "largest_angle_deviation": float(np.max(np.abs(found.angle_deviations), initial=0.0)),
+            "imaginary_modes": found.n_imaginary,
+            "warnings": list(found.warnings),
             "parameters": dict(zip(summary.labels, summary.parameters_fitted.tolist(), strict=True)),
         },
     )

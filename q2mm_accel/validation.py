@@ -8,8 +8,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
-from q2mm_accel.errors import UnmatchedTermWarning
+from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
 from q2mm_accel.model import topology
+from q2mm_accel.model.arguments import as_tuple
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.molecule import Molecule
@@ -282,7 +283,7 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
     Raises:
         As `relax_systems`.
     """
-    chosen = tuple(systems)
+    chosen = as_tuple(systems, System, "systems", TopologyError)
     expected = [_imaginary(system.molecule) for system in chosen]
     start = relax_systems(chosen, forcefield, max_steps=0, n_maximized=expected, batch_size=batch_size)
     relaxed = relax_systems(chosen, forcefield, n_maximized=expected, batch_size=batch_size)

@@ -11,6 +11,7 @@ import pytest
 
 from q2mm_accel import ForceField, FusedObjective, Prior, Reference, System, Tie
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.model.plausibility import CHECKS
 
 H2O2 = load_molecule("h2o2")
 SYSTEM = System(
@@ -87,7 +88,7 @@ def test_it_is_the_same_problem_with(what):
 
 FIRST_LABEL, SECOND_LABEL = FORCEFIELD.labels[0], FORCEFIELD.labels[2]
 ANOTHER = {
-    "coordinates": {"molecule": {"coordinates": np.nextafter(H2O2.coordinates, 9.0), "check": False}},
+    "coordinates": {"molecule": {"coordinates": np.nextafter(H2O2.coordinates, 9.0), "waived": CHECKS}},
     "masses": {"molecule": {"masses": [16.0, 16.0, 1.0, 2.0]}},
     "the Hessian": {"molecule": {"hessian": 1.001 * H2O2.hessian}},
     "a bond's atoms": {"system": {"bond_atoms": [(0, 1), (0, 2), (2, 3)]}},

@@ -74,6 +74,7 @@ def test_molecules_that_differ_in_their_types_only_do_not_mix():
         bond_force_constants=np.concatenate([forcefield.bond_force_constants, 1.1 * forcefield.bond_force_constants]),
         bond_lengths=np.concatenate([forcefield.bond_lengths, 1.02 * forcefield.bond_lengths]),
         labels=None,
+        limits=None,
     )
     other = replace(system, bond_types=system.bond_types + len(rows))
     references = references_of_all_kinds([system], energies=False)

@@ -23,6 +23,7 @@ LAYERS = (
     ("solvers",),
     ("objective",),
     ("spectra", "stationary"),
+    ("validation",),
     ("__init__",),
     ("report", "datasets", "cli", "benchmark"),
 )

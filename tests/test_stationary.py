@@ -19,6 +19,7 @@ from oracles.openmm_engine import OpenMMEngine
 from q2mm_accel import ForceField, Molecule, Reference, System, relax_systems
 from q2mm_accel.errors import LinearAngleWarning, OptionError, TopologyError
 from q2mm_accel.kernel.relaxation import Limits, Outcome
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.system import Background
 from q2mm_accel.objective import relaxed
 from q2mm_accel.parameters.space import parameter_space
@@ -204,7 +205,7 @@ CHAIN = ForceField(
 
 def chain(symbols, coordinates, bonds, angles, name):
     """Heavy atoms of bond type 0, hydrogen of 1; angles with hydrogen at their first atom have type 1."""
-    molecule = Molecule(symbols, coordinates, name=name)
+    molecule = Molecule(symbols, coordinates, name=name, waived=CHECKS)
     types = [int("H" in (symbols[a], symbols[b])) for a, b in bonds]
     straight = [int(symbols[a] == "H" and len(symbols) > 3) for a, _, _ in angles]
     return System(molecule, bond_atoms=bonds, bond_types=types, angle_atoms=angles, angle_types=straight)

@@ -35,6 +35,7 @@ from q2mm_accel import (
     register_form,
     register_kind,
     relax_systems,
+    validate,
 )
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.problems import load_problem
@@ -145,6 +146,7 @@ OF_OBJECTIVES = {
     "solve_native": Case(
         OBJECTIVE.solve_native, {"maxiter": 1}, {"method": OPTIONAL, "x0": OPTIONAL, "bounds": OPTIONAL} | OPTIONS
     ),
+    "solve_linear": method("solve_linear", {"stiffness": OPTIONAL | {"a fraction"}}),
     "checkpoint": method("checkpoint", {"path": PATH, "every": NUMBER}, path="x"),
     "resume_point": method("resume_point", {"path": PATH}),
     "warmup": method("warmup", {}),
@@ -231,6 +233,11 @@ AT_THE_TOP = {
         estimate_force_constants,
         {"systems": [SYSTEM], "forcefield": forcefield()},
         {"systems": set(), "forcefield": set(), "scaling": NUMBER, "transition_state": TRUTH},
+    ),
+    "validate": Case(
+        validate,
+        {"systems": [SYSTEM], "forcefield": forcefield()},
+        {"systems": set(), "forcefield": set(), "batch_size": OPTIONAL | COUNT},
     ),
     "relax_systems": Case(
         relax_systems,
@@ -371,7 +378,8 @@ ELSEWHERE = {"Reference", "ReferenceData", "match_frequencies"} | {
     *("Constant", "Coordinate", "Kind", "PairKind", "Parameter", "Read")
 }
 """Tested with references; and declarations, which are checked when they are registered."""
-WITHOUT_ARGUMENTS = {"Status"}
+WITHOUT_ARGUMENTS = {"Status", "Validation"}
+"""And what only this package makes."""
 
 TABLE = {
     **AT_THE_TOP,

@@ -13,7 +13,7 @@ from scipy.optimize import Bounds
 
 from q2mm_accel.errors import FormError, ParameterError
 from q2mm_accel.model.arguments import bounds_between, real_array
-from q2mm_accel.model.kinds import KINDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
+from q2mm_accel.model.kinds import KINDS, SIGNED_BOUNDS, Kind, Parameter, constant_fields, kind_named, parameter_fields
 
 _Value = TypeVar("_Value")
 _Made = TypeVar("_Made")
@@ -177,7 +177,11 @@ class ForceField:
 
     @property
     def bounds(self) -> Bounds:
-        """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`: `limits`, or else the kind's."""
+        """Default lower and upper bound of every parameter, as `scipy.optimize.Bounds`: `limits`, or else the kind's.
+
+        A force field with a negative force constant of a bond or angle is that of a transition state, and has q2mm's bounds
+        of them all, within which they may be negative.
+        """
         rows = [self._limits_of(parameter)[number] for _, number, parameter in self._entries()]
         lower, upper = np.array(rows, dtype=np.float64).reshape(-1, 2).T
         return bounds_between(lower, upper)
@@ -212,8 +216,10 @@ class ForceField:
 
     def _limits_of(self, parameter: Parameter) -> np.ndarray:
         """Lower and upper bound of each type, shape (n_types, 2)."""
-        declared = np.broadcast_to(np.array(parameter.bounds), (len(getattr(self, parameter.field)), 2))
-        return self.limits.get(parameter.field, declared)
+        values, declared = getattr(self, parameter.field), parameter.bounds
+        if parameter.field in SIGNED_BOUNDS and np.any(values < 0.0):
+            declared = SIGNED_BOUNDS[parameter.field]
+        return self.limits.get(parameter.field, np.broadcast_to(np.array(declared), (len(values), 2)))
 
     def _checked_limits(self, limits: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         known, checked = parameter_fields(), {}

@@ -195,8 +195,8 @@ def _check(systems: Sequence[System], forcefield: ForceField, scaling: float) ->
 
 def _within_bounds(systems: Sequence[System], old: ForceField, estimated: ForceField, advice: str) -> ForceField:
     """The estimate, but for force constants from which no fit could start and for pinned equilibria."""
-    values, bounds = estimated.parameters, estimated.bounds
-    values[estimated.pinned] = old.parameters[estimated.pinned]
+    values, bounds = estimated.parameters, old.bounds  # negative estimates would widen their own
+    values[old.pinned] = old.parameters[old.pinned]
     for kind in ("bond", "angle"):
         field = KINDS[kind].fields[0]
         for number in np.unique(np.concatenate([system.terms(kind)[1] for system in systems])):

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from q2mm_accel.objective import FusedObjective
+from q2mm_accel.validation import Validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,37 @@ def summarise(objective: FusedObjective, result: OptimizeResult, seconds: float)
         reference=objective.references.value,
         start=objective.predictions(objective.x0),
         fitted=objective.predictions(result.x),
+        labels=objective.space.forcefield.labels,
+        parameters_start=objective.forcefield(objective.x0).parameters,
+        parameters_fitted=objective.forcefield(result.x).parameters,
+        result=result,
+        seconds=seconds,
+    )
+
+
+def summarise_modes(
+    objective: FusedObjective, result: OptimizeResult, seconds: float, before: Validation, after: Validation
+) -> FitSummary:
+    """Collect the figures of a fit to normal modes: all vibrations, sorted, at the QM geometries.
+
+    Args:
+        objective: the objective.
+        result: the solver's result.
+        seconds: wall time of it.
+        before: of the force field to start from.
+        after: of the fitted one.
+
+    Returns:
+        The summary; modes are counted from 0 without rigid motions.
+    """
+    names = _distinct([system.molecule.name for system in objective.systems])
+    counts = [len(each.quantum) for each in after.molecules]
+    return FitSummary(
+        molecules=[name for name, count in zip(names, counts, strict=True) for _ in range(count)],
+        modes=np.concatenate([np.arange(count) for count in counts]),
+        reference=np.concatenate([each.quantum for each in after.molecules]),
+        start=np.concatenate([each.at_qm for each in before.molecules]),
+        fitted=np.concatenate([each.at_qm for each in after.molecules]),
         labels=objective.space.forcefield.labels,
         parameters_start=objective.forcefield(objective.x0).parameters,
         parameters_fitted=objective.forcefield(result.x).parameters,

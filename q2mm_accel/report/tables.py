@@ -18,10 +18,8 @@ def print_summary(console: Console, summary: FitSummary) -> None:
     console.print(_molecules(summary))
     console.print(_parameters(summary))
     result = summary.result
-    console.print(
-        f"{result.nit} iterations, {result.nfev} evaluations, {summary.seconds:.1f} s "
-        f"({1e3 * summary.seconds / max(result.nfev, 1):.1f} ms each). Loss {result.fun:.6g}. {result.message}"
-    )
+    evaluations = "" if "nfev" not in result else f", {result.nfev} evaluations"
+    console.print(f"{result.nit} iterations{evaluations}, {summary.seconds:.1f} s. Loss {result.fun:.6g}. {result.message}")
 
 
 def _chosen(size: np.ndarray) -> list[int]:

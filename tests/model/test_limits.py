@@ -33,6 +33,12 @@ def test_bounds_are_those_of_the_kind_where_no_others_are_given():
     assert np.all(GIVEN.parameters == PLAIN.parameters) and not PLAIN.limits
 
 
+def test_a_force_field_of_a_transition_state_has_the_bounds_of_q2mm():
+    saddle = replace(PLAIN, bond_force_constants=[-16.0, 400.0])
+    assert saddle.bounds.lb.tolist() == [-3600.0, 0.5, -3600.0, 0.5, 0.0, 30.0]
+    assert saddle.with_bounds(bond_force_constants=(-20.0, 900.0)).bounds.lb.tolist()[:3] == [-20.0, 0.5, -20.0]
+
+
 def test_bounds_stay_with_copies_files_and_other_values(tmp_path):
     write_forcefield(tmp_path / "forcefield.json", GIVEN)
     more = replace(GIVEN, torsion_force_constants=[1.0], labels=None)

@@ -6,9 +6,10 @@ from itertools import combinations
 import numpy as np
 from bare import perceive_bare
 
-from q2mm_accel import Molecule, ReferenceData
+from q2mm_accel import Molecule, ReferenceData, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.model.plausibility import CHECKS
 
 FORMS = ("harmonic", "mm3")
@@ -36,8 +37,28 @@ def systems_with_all_terms(form: str, names=NAMES, seed: int = 3):
     """
     molecules = [load_molecule(name) for name in names]
     systems, forcefield = perceive_bare(molecules, form=form, impropers=True, vdw=True, urey_bradley=True)
+    systems, forcefield = _with_impropers_as_torsions(systems, forcefield)
     systems = [replace(system, vdw_pairs=_not_bonded(system)) for system in systems]
     return systems, perturbed(forcefield, np.random.default_rng(seed))
+
+
+def _with_impropers_as_torsions(systems, forcefield: ForceField):
+    """Impropers as torsions of periodicity 2 and phase 180, their types before all others: plain knows no other kind."""
+    count = forcefield.n_types("improper")
+    places = {kind: forcefield.positions(kind).ravel() for kind in ("bond", "angle", "improper", "torsion")}
+    order = np.concatenate([*places.values(), np.arange(places["torsion"].max() + 1, places["improper"].min())])
+    fields = {name: array for name, array in forcefield.arrays.items() if not name.startswith("improper")}
+    for name in ("force_constants", "periodicities", "phases"):
+        both = (getattr(forcefield, f"{kind}_{name}") for kind in ("improper", "torsion"))
+        fields[f"torsion_{name}"] = np.concatenate([*both])
+    labels = [forcefield.labels[place] for place in order]
+    changed = []
+    for system in systems:
+        kinds = ((system.improper_atoms, system.improper_types), (system.torsion_atoms, system.torsion_types + count))
+        atoms, types = (np.concatenate([*each]) for each in zip(*kinds, strict=True))
+        arrays = {name: array for name, array in system.arrays.items() if not name.startswith("improper")}
+        changed.append(System(system.molecule, arrays={**arrays, "torsion_atoms": atoms, "torsion_types": types}))
+    return changed, ForceField(forcefield.form, labels=labels, arrays=fields).with_bounds(**SIGNED_BOUNDS)
 
 
 def _not_bonded(system) -> np.ndarray:

@@ -100,7 +100,7 @@ def moved():
     molecule = PROBLEM.systems[0].molecule
     step = np.zeros((molecule.n_atoms, 3))
     step[0, 2] = 1e-6
-    other = Molecule(molecule.symbols, molecule.coordinates + step, molecule.hessian, molecule.energy, molecule.name)
+    other = Molecule(molecule.symbols, molecule.coordinates + step, molecule.hessian, molecule.energy, name=molecule.name)
     return [replace(PROBLEM.systems[0], molecule=other)]
 
 

@@ -63,7 +63,7 @@ START = {
     "infinite": ([500.0, np.inf, 50.0, 105.0], (f"x0[1] ({R0}) is inf", "finite")),
     "text": (["high"] * 4, ("x0 must be real numbers",)),
     "below its bounds": ([500.0, 0.4, 50.0, 105.0], (f"parameter 1 of 4 ({R0}) starts at 0.4", "0.5 to 3")),
-    "above its bounds": ([1e5, 0.97, 50.0, 105.0], (f"parameter 0 of 4 ({CK}) starts at 100000", "-3600 to 3600")),
+    "above its bounds": ([1e5, 0.97, 50.0, 105.0], (f"parameter 0 of 4 ({CK}) starts at 100000", "0 to 3600")),
 }
 
 
