@@ -176,7 +176,7 @@ def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> li
         proposals = [jax.vmap(_proposed)(lane, each.n_up) for lane, each in zip(lanes, molecules, strict=True)]
         # one evaluation for all stages: the largest part of the program, to be compiled once
         places = [lane.point.coordinates + each.step for lane, each in zip(lanes, proposals, strict=True)]
-        trials = _evaluated(batch, parameters, places)
+        trials = _evaluated(batch, parameters, places, [(lane.stage != _Stage.NOTHING).any() for lane in lanes])
         follows = jax.vmap(_followed, (0, 0, 0, 0, None))
         return [follows(*each, limits) for each in zip(lanes, proposals, trials, molecules, strict=True)]
 
@@ -217,16 +217,20 @@ def _relaxed(lane: _Lane) -> Relaxed:
     )
 
 
-def _evaluated(batch: Batch, parameters, places: Sequence) -> list[_Point]:
-    """Everything that is known of the molecules at some coordinates, of each bucket (M, D)."""
+def _evaluated(batch: Batch, parameters, places: Sequence, going: Sequence) -> list[_Point]:
+    """Everything that is known of the molecules at some coordinates, of each bucket (M, D).
+
+    Where no molecule of a bucket is going on, nothing is diagonalized, and modes are 0.
+    """
     found, after, points = whole_mechanics(moved(batch, places), parameters), 0.0, []
-    for bucket, place, energy, gradient, hessian in zip(batch.buckets, places, *found, strict=True):
+    for bucket, place, goes, energy, gradient, hessian in zip(batch.buckets, places, going, *found, strict=True):
         finite = jnp.isfinite(energy) & jnp.isfinite(gradient).all(axis=1) & jnp.isfinite(hessian).all(axis=(1, 2))
         gradient = jnp.where(finite[:, None], gradient, 0.0)
         hessian = jnp.where(finite[:, None, None], hessian, 0.0)
         matrices, bound = jax.vmap(without_rigid)(hessian, place, bucket.component_present)
         # two batched `eigh` at the same time can hang (`observables.spectra`): each waits for the last
-        curvatures, modes = eigenpairs(matrices + after)
+        nothing = jnp.zeros_like(gradient), jnp.zeros_like(hessian)
+        curvatures, modes = jax.lax.cond(goes, eigenpairs, lambda _, nothing=nothing: nothing, matrices + after)
         after = 0.0 * curvatures[0, 0]
         points.append(_Point(place, energy, gradient, hessian, finite, curvatures, modes, curvatures < bound[:, None]))
     return points
