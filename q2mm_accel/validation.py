@@ -140,7 +140,7 @@ class MoleculeValidation:
         if far and not self.broken:
             yield f"{self.name}: the force field does not hold the molecule: {', '.join(far)}."
         if self.n_imaginary:
-            yield f"{self.name}: {self.n_imaginary} imaginary modes too many, the lowest at {self.own.min():.0f} cm⁻¹."
+            yield f"{self.name}: imaginary modes that QM does not have: {self.n_imaginary}, down to {self.own.min():.0f} cm⁻¹."
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,11 +230,11 @@ class Validation:
         """What to distrust, in plain words, the worst first."""
         found = [line for each in self.molecules for line in each.warnings()]
         if self.negative:
-            found.append(f"{_count(self.negative, 'force constants')} below 0: {_some(self.negative)}.")
+            found.append(f"{_count(self.negative, 'force constant')} below 0: {_some(self.negative)}.")
         if self.at_bounds:
-            found.append(f"{_count(self.at_bounds, 'parameters')} at a bound: {_some(self.at_bounds)}.")
+            found.append(f"{_count(self.at_bounds, 'parameter')} at a bound: {_some(self.at_bounds)}.")
         if self.unused:
-            found.append(f"{_count(self.unused, 'parameters')} used by no term: {_some(self.unused)}.")
+            found.append(f"{_count(self.unused, 'parameter')} used by no term: {_some(self.unused)}.")
         if self.n_data < self.n_parameters:
             found.append(
                 f"{self.n_parameters} parameters but only {self.n_data} QM data: many force fields fit equally well."
@@ -419,7 +419,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def _count(items: Sequence[str], what: str) -> str:
-    return f"{len(items)} {what} {'is' if len(items) == 1 else 'are'}"
+    return f"1 {what} is" if len(items) == 1 else f"{len(items)} {what}s are"
 
 
 def _some(items: Sequence[str]) -> str:
