@@ -121,8 +121,7 @@ def _solve(console, objective: FusedObjective, options: argparse.Namespace) -> t
             start = _objective(_problem(argparse.Namespace(**{**vars(options), "form": "harmonic"}))).solve_linear().x
             result = objective.solve_native("levenberg-marquardt", x0=start, maxiter=options.maxiter)
     seconds = time.perf_counter() - begin
-    before = validate(objective.systems, objective.forcefield(objective.x0))
-    after = validate(objective.systems, objective.forcefield(result.x))
+    before, after = (_validated(console, objective, x) for x in (objective.x0, result.x))
     return summarise_modes(objective, result, seconds, before, after), after
 
 
@@ -176,7 +175,16 @@ def _optimize(console, objective: FusedObjective, maxiter: int, maxtime: float) 
     if time.perf_counter() - begin > maxtime and not result.success:
         result.message = f"Stopped after --maxtime {maxtime:g} s."
     summary = summarise(objective, result, time.perf_counter() - begin)
-    return summary, validate(objective.systems, objective.forcefield(result.x))
+    return summary, _validated(console, objective, result.x)
+
+
+def _validated(console, objective: FusedObjective, x: np.ndarray) -> Validation:
+    with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught, console.status("validating"):
+        warnings.simplefilter("always", Q2MMAccelWarning)
+        found = validate(objective.systems, objective.forcefield(x))
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        console.print(f"Note: {message}")
+    return found
 
 
 def _stopped(objective: FusedObjective, error: BaseException) -> OptimizeResult:
@@ -205,7 +213,7 @@ def _write(folder: Path, objective: FusedObjective, summary: FitSummary, found: 
             "message": str(result.message),
             "loss": float(result.fun),
             "iterations": int(result.nit),
-            "evaluations": objective.kernel_runs,
+            "evaluations": int(result.get("nfev", objective.kernel_runs)),
             "seconds": summary.seconds,
             "rmsd_start": summary.rmsd(summary.start),
             "rmsd_fitted": summary.rmsd(summary.fitted),

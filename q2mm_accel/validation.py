@@ -140,7 +140,8 @@ class MoleculeValidation:
         if far and not self.broken:
             yield f"{self.name}: the force field does not hold the molecule: {', '.join(far)}."
         if self.n_imaginary:
-            yield f"{self.name}: imaginary modes that QM does not have: {self.n_imaginary}, down to {self.own.min():.0f} cm⁻¹."
+            lowest = f"the lowest at {self.own.min():.0f} cm⁻¹"
+            yield f"{self.name}: imaginary modes that QM does not have: {self.n_imaginary}, {lowest}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -346,7 +347,7 @@ def _of_molecule(system: System, start: StationaryPoint, end: StationaryPoint, e
         modes = molecule.normal_modes
         quantum, at_qm = modes.frequencies, _modes(start.hessian, before, molecule).frequencies
         found = _modes(end.hessian, after, molecule)
-        own, matched = found.frequencies, _by_overlap(modes, found, rotation)
+        own, matched = _as_many(found.frequencies, len(quantum)), _by_overlap(modes, found, rotation)
     return MoleculeValidation(
         name=molecule.name,
         converged=end.converged,
@@ -381,8 +382,16 @@ def _modes(hessian: np.ndarray, coordinates: np.ndarray, molecule: Molecule) -> 
     return normal_modes_of(hessian * KCALMOLA2_TO_HESSIAN_AU, coordinates, molecule.masses)
 
 
+def _as_many(frequencies: np.ndarray, count: int) -> np.ndarray:
+    """As many vibrations as QM has: a molecule that became straight has one more, a bent one that was straight one less."""
+    kept = np.delete(frequencies, np.argsort(np.abs(frequencies))[: max(len(frequencies) - count, 0)])
+    return np.sort(np.append(kept, np.zeros(count - len(kept))))
+
+
 def _by_overlap(quantum: NormalModes, found: NormalModes, rotation: np.ndarray) -> np.ndarray:
-    """Which of the modes found is most like each of QM's, each taken once, (K,)."""
+    """Which of the modes found is most like each of QM's, each taken once, (K,); in order if there are more or fewer."""
+    if len(quantum.eigenvalues) != len(found.eigenvalues):
+        return np.arange(len(quantum.eigenvalues))
     turned = np.einsum("ab,nbk->nak", rotation, found.vectors.reshape(-1, 3, found.vectors.shape[1]))
     overlaps = (quantum.vectors.T @ turned.reshape(found.vectors.shape)) ** 2
     return linear_sum_assignment(overlaps, maximize=True)[1]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tolerances
 
-from q2mm_accel import cli, frequencies
-from q2mm_accel.datasets.problems import PROBLEMS, load_problem
+from q2mm_accel import cli, frequencies, validate
+from q2mm_accel.datasets.problems import PROBLEMS, load_modes_problem, load_problem
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.io.results import read_forcefield
 
@@ -19,9 +19,9 @@ def wide_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
 
 
-def fit(folder, *arguments):
-    """The exit status, and the results as they were written."""
-    status = cli.main(["fit", *arguments, "--output", str(folder)])
+def fit(folder, *arguments, objective="frequencies"):
+    """The exit status, and the results as they were written; by default of q2mm's objective, frequencies."""
+    status = cli.main(["fit", *arguments, "--objective", objective, "--output", str(folder)])
     with (folder / "frequencies.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return status, json.loads((folder / "result.json").read_text(encoding="utf-8")), rows
@@ -81,6 +81,40 @@ def test_a_fit_prints_its_tables(tmp_path, capsys):
     assert result["message"] in printed
 
 
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory):
+    """A direct solve for CH3F: the folder, the exit status, and the results."""
+    folder = tmp_path_factory.mktemp("solves")
+    return folder, *fit(folder, "ch3f", objective="modes")
+
+
+def test_the_direct_solve_holds_its_molecule(solved):
+    folder, status, result, rows = solved
+    assert status == 0 and result["success"] and result["held"] and result["imaginary_modes"] == 0
+    assert result["largest_bond_deviation"] < 0.01 and result["largest_angle_deviation"] < 1.0
+    assert result["rmsd_own_minimum"] < 35.0 and rmsd(rows, "fitted_cm-1") == pytest.approx(result["rmsd_fitted"])
+    systems = load_modes_problem("ch3f").systems
+    found = validate(systems, read_forcefield(folder / "forcefield.json"))
+    assert found.frequency_rmsd == pytest.approx(result["rmsd_own_minimum"]) and found.held
+    np.testing.assert_allclose(column(rows, "fitted_cm-1"), found.molecules[0].at_qm, atol=tolerances.FREQUENCY)
+
+
+def test_an_anharmonic_form_goes_on_from_the_direct_solve(tmp_path, capsys):
+    status, result, _ = fit(tmp_path, "water", "--form", "mm3", "--no-urey-bradley", objective="modes")
+    printed = capsys.readouterr().out
+    assert status == 0 and result["held"] and result["rmsd_own_minimum"] < 60.0
+    assert read_forcefield(tmp_path / "forcefield.json").form == "mm3"
+    assert "What the force field does by itself" in printed and "WARNING" not in printed
+
+
+def test_a_fit_of_frequencies_that_lets_the_molecule_go_says_so(fitted, tmp_path, capsys):
+    _, status, result, _ = fitted
+    assert status == 0 and not result["held"] and result["rmsd_own_minimum"] > 10.0 * result["rmsd_fitted"]
+    assert any("does not hold" in line for line in result["warnings"])
+    fit(tmp_path, "ch3f", "--maxiter", "40")
+    assert "WARNING: this force field does not hold its molecules" in capsys.readouterr().out
+
+
 def test_a_transition_state_can_be_fitted(tmp_path):
     status, result, rows = fit(tmp_path, "sn2_ts")
     assert status == 0 and result["rmsd_fitted"] < result["rmsd_start"]
@@ -120,18 +154,18 @@ def test_a_fit_that_ctrl_c_ends_says_so_and_keeps_its_best_point(tmp_path, monke
 
 def test_without_a_folder_the_results_go_to_one_named_after_the_problem(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["fit", "water", "--maxiter", "1"]) == 0
+    assert cli.main(["fit", "water", "--objective", "frequencies", "--maxiter", "1"]) == 0
     assert (tmp_path / "q2mm-accel-fit" / "water" / "result.json").exists()
 
 
 def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path, capsys):
     (tmp_path / "result.json").mkdir()
-    assert cli.main(["fit", "water", "--maxiter", "1", "--output", str(tmp_path)]) == 1
+    assert cli.main(["fit", "water", "--objective", "frequencies", "--maxiter", "1", "--output", str(tmp_path)]) == 1
     assert_one_line(capsys, "cannot be written", str(tmp_path), "--output")
 
 
 def test_brackets_in_the_name_of_the_folder_are_printed_as_they_are(tmp_path, capsys):
-    assert cli.main(["fit", "water", "--maxiter", "1", "--output", str(tmp_path / "[/red]")]) == 0
+    assert cli.main(["fit", "water", "--output", str(tmp_path / "[/red]")]) == 0
     assert "[/red]" in capsys.readouterr().out
 
 
@@ -176,10 +210,10 @@ def assert_one_line(capsys, *words):
 
 
 def test_an_error_of_the_package_is_one_line_and_status_1(tmp_path, monkeypatch, capsys):
-    def failing(name, form):
+    def failing(name, *_):
         raise DatasetError(f"{name} is damaged; reinstall q2mm_accel.")
 
-    monkeypatch.setattr(cli, "load_problem", failing)
+    monkeypatch.setattr(cli, "load_modes_problem", failing)
     assert cli.main(["fit", "water", "--output", str(tmp_path / "new")]) == 1
     assert_one_line(capsys, "water is damaged; reinstall q2mm_accel.")
 
@@ -192,6 +226,6 @@ def test_without_rich_the_command_to_install_it_is_printed(monkeypatch, capsys):
 
 def test_a_folder_that_cannot_be_made_is_reported_before_the_fit(tmp_path, monkeypatch, capsys):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(cli, "load_problem", None)
+    monkeypatch.setattr(cli, "load_modes_problem", None)
     assert cli.main(["fit", "water", "--output", str(tmp_path / "taken")]) == 1
     assert_one_line(capsys, str(tmp_path / "taken"))

@@ -63,6 +63,13 @@ def test_printing_takes_25_lines_at_most():
     assert len(lines) <= 25 and any("14 of 40" in line for line in lines)
 
 
+def test_a_molecule_that_becomes_straight_is_told_of(water):
+    systems, forcefield = water
+    k, r0, bend, _ = forcefield.parameters
+    (molecule,) = validate(systems, forcefield.with_parameters([k, r0, bend, 180.0])).molecules
+    assert molecule.angles.largest > 70.0 and not molecule.held and len(molecule.own) == 3
+
+
 def test_molecules_without_hessian_have_no_frequencies():
     water = load_molecule("water")
     systems, forcefield = perceive([Molecule(water.symbols, water.coordinates)])
