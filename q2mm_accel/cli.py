@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from q2mm_accel.datasets.problems import PROBLEMS, FitProblem, load_modes_problem, load_problem
+from q2mm_accel.datasets.modes import load_modes_problem, objective_of, solved
+from q2mm_accel.datasets.problems import PROBLEMS, FitProblem, load_problem
 from q2mm_accel.errors import MissingPackageError, NonFiniteError, OutputError, Q2MMAccelError, Q2MMAccelWarning
 from q2mm_accel.io.results import write_forcefield, write_json, write_table
 from q2mm_accel.objective import FusedObjective
@@ -67,7 +68,7 @@ def _fit(options: argparse.Namespace) -> None:
         warnings.simplefilter("always", Q2MMAccelWarning)
         problem = _problem(options)
         start = time.perf_counter()
-        objective = _objective(problem)
+        objective = objective_of(problem)
         objective.fun(objective.x0)
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         console.print(f"Note: {message}")
@@ -83,7 +84,7 @@ def _fit(options: argparse.Namespace) -> None:
         summary, found = _optimize(console, objective, options.maxiter, options.maxtime)
     else:
         console.print("Objective: no force at the QM geometries, and QM's normal modes there.")
-        summary, found = _solve(console, objective, options)
+        summary, found = _solve(console, objective, options.maxiter)
     _print(console, summary)
     console.print("What the force field does by itself:")
     console.print(str(found))
@@ -104,22 +105,10 @@ def _problem(options: argparse.Namespace) -> FitProblem:
     return load_modes_problem(options.problem, options.form or "harmonic", options.urey_bradley, options.couplings)
 
 
-def _objective(problem: FitProblem) -> FusedObjective:
-    scale = problem.forcefield.typical_scale
-    return FusedObjective(
-        problem.systems, problem.forcefield, problem.references, parameter_scale=scale, priors=problem.priors
-    )
-
-
-def _solve(console, objective: FusedObjective, options: argparse.Namespace) -> tuple[FitSummary, Validation]:
-    """The direct solve; an anharmonic form starts from the harmonic one's, with the same terms, and goes on step by step."""
+def _solve(console, objective: FusedObjective, maxiter: int) -> tuple[FitSummary, Validation]:
     begin = time.perf_counter()
     with console.status("solving"):
-        if objective.space.forcefield.form == "harmonic":
-            result = objective.solve_linear()
-        else:
-            start = _objective(_problem(argparse.Namespace(**{**vars(options), "form": "harmonic"}))).solve_linear().x
-            result = objective.solve_native("levenberg-marquardt", x0=start, maxiter=options.maxiter)
+        result = solved(objective, maxiter)
     seconds = time.perf_counter() - begin
     before, after = (_validated(console, objective, x) for x in (objective.x0, result.x))
     return summarise_modes(objective, result, seconds, before, after), after

@@ -9,7 +9,8 @@ import pytest
 import tolerances
 
 from q2mm_accel import cli, frequencies, validate
-from q2mm_accel.datasets.problems import PROBLEMS, load_modes_problem, load_problem
+from q2mm_accel.datasets.modes import load_modes_problem
+from q2mm_accel.datasets.problems import PROBLEMS, load_problem
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.io.results import read_forcefield
 

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import jax
 
-from q2mm_accel.benchmark import devices, jacobians, native, precision, scaling, speed
+from q2mm_accel.benchmark import devices, hold, jacobians, native, precision, scaling, speed
 from q2mm_accel.io.results import write_json
 
-_TABLES = {"speed": (), "jacobians": (), "native": native.PARTS, "precision": precision.PARTS, "devices": devices.PARTS}
+_TABLES = {
+    "speed": (),
+    "jacobians": (),
+    "hold": (),
+    "native": native.PARTS,
+    "precision": precision.PARTS,
+    "devices": devices.PARTS,
+}
 """What can be measured, and the tables of each that can be chosen."""
 
 
@@ -24,6 +31,7 @@ def main() -> None:
     measure = {
         "speed": lambda: _speed(results, options.rounds, options.quick),
         "jacobians": lambda: jacobians.run(results, options.rounds, options.quick),
+        "hold": lambda: hold.run(results, options.quick),
         "native": lambda: native.run(results, options.only, options.rounds, options.limit, options.quick),
         "precision": lambda: precision.run(results, options.only, options.rounds, options.quick),
         "devices": lambda: devices.run(results, options.only, options.rounds, options.quick),
@@ -52,7 +60,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
-    subjects = "evaluations; Jacobians; fits; digits and times of float32; or memory, several devices and start"
+    subjects = "evaluations; Jacobians; what direct solves hold; fits; digits and times of float32; or memory, several devices and start"
     parser.add_argument("what", nargs="?", choices=_TABLES, default="speed", help=subjects)
     parser.add_argument("--quick", action="store_true", help="only CH3F, small molecules or few tables: a minute or so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")

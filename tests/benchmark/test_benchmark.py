@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 from tolerances import LOSS, ROUNDING
 
-from q2mm_accel.benchmark import devices, jacobians, precision
+from q2mm_accel.benchmark import devices, hold, jacobians, precision
 from q2mm_accel.benchmark.__main__ import parsed
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.fits import CASES, Recorder
@@ -97,6 +97,15 @@ def test_the_table_of_jacobians(monkeypatch, capsys):
     assert row["MiB"] == row["residuals"] * 8 * 8 / 2**20
     assert row["ratios"]["fun_and_jac"] == 1.0 and row["ratios"].keys() == set(jacobians.FUNCTIONS)
     assert "119 x 8" in capsys.readouterr().out
+
+
+def test_the_table_of_direct_solves(monkeypatch, capsys):
+    monkeypatch.setattr(hold, "cases", lambda _: [("water", "harmonic")])
+    results = {}
+    hold.run(results, quick=True)
+    (row,) = results["hold"]
+    assert (row["parameters"], row["data"], row["negative"], row["imaginary"], row["held"]) == (4, 9, 0, 0, True)
+    assert row["rms_own"] < 60.0 and row["bond"] < 0.01 and "water" in capsys.readouterr().out
 
 
 def test_errors_count_modes_that_are_not_finite():
