@@ -60,7 +60,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
-    subjects = "evaluations; Jacobians; what direct solves hold; fits; digits and times of float32; or memory, several devices and start"
+    subjects = (
+        "evaluations; Jacobians; direct solves; fits; digits and times of float32; or memory, several devices and start"
+    )
     parser.add_argument("what", nargs="?", choices=_TABLES, default="speed", help=subjects)
     parser.add_argument("--quick", action="store_true", help="only CH3F, small molecules or few tables: a minute or so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to this file")
