@@ -38,8 +38,8 @@ def run(results: dict, quick: bool) -> None:
         results["hold"].append(row)
         print(
             f"  {name:12} {terms:13} {row['parameters']:10d} {row['data']:7d} {row['rms_at_qm']:10.1f} "
-            f"{row['rms_own']:7.1f} {row['bond']:8.4f} {row['angle']:8.2f} {row['imaginary']:6d} {row['negative']:6d} {row['cuts']:5d} "
-            f"{row['first_s']:8.2f} {row['solve_s']:8.3f} {row['validate_s']:11.2f}",
+            f"{row['rms_own']:7.1f} {row['bond']:8.4f} {row['angle']:8.2f} {row['imaginary']:6d} "
+            f"{row['negative']:6d} {row['cuts']:5d} {row['first_s']:8.2f} {row['solve_s']:8.3f} {row['validate_s']:11.2f}",
             flush=True,
         )
 
