@@ -173,7 +173,9 @@ class _Quadratic:
         y, active = centre + unit * found.point, found.multipliers > 0.0
         value = self.at(y)
         left = 0.5 * unit * self.gradient(y) - self.normals.T @ found.multipliers
-        optimality = float(np.max(np.abs(left), initial=0.0)) / np.sqrt(max(value, np.finfo(float).tiny))
+        # where everything fits exactly, residuals are rounding
+        length = np.sqrt(max(value, _ROUNDING * self.value, np.finfo(float).tiny))
+        optimality = float(np.max(np.abs(left), initial=0.0)) / length
         return _Solution(y, value, optimality, self.elements[active[:count]], active[count:])
 
 

@@ -71,6 +71,8 @@ OPTIONS = {
     "batch_size": lambda x: 1,
     "devices": lambda x: 1,
     "mesh": lambda x: jax.make_mesh((1,), ("molecules",)),
+    "n_maximized": lambda x: 1,
+    "unrelaxed_penalty": lambda x: 2.0,
 }
 """Every option of a new objective but parameter_scale: a value for it, from q2mm's parameter vector."""
 

@@ -37,7 +37,8 @@ def systems_with_all_terms(form: str, names=NAMES, seed: int = 3):
     """
     molecules = [load_molecule(name) for name in names]
     systems, forcefield = perceive_bare(molecules, form=form, impropers=True, vdw=True, urey_bradley=True)
-    systems, forcefield = _with_impropers_as_torsions(systems, forcefield)
+    if forcefield.n_types("improper"):
+        systems, forcefield = _with_impropers_as_torsions(systems, forcefield)
     systems = [replace(system, vdw_pairs=_not_bonded(system)) for system in systems]
     return systems, perturbed(forcefield, np.random.default_rng(seed))
 

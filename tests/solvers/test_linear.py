@@ -74,6 +74,7 @@ def test_a_known_force_field_is_recovered():
     objective = FusedObjective(systems, start, references)
     found = objective.solve_linear()
     np.testing.assert_allclose(objective.forcefield(found.x).parameters, truth.parameters, rtol=RECOVERED)
+    assert found.success
 
 
 def test_bounds_are_kept_and_named(water):
