@@ -171,6 +171,7 @@ def test_brackets_in_the_name_of_the_folder_are_printed_as_they_are(tmp_path, ca
 
 
 @pytest.mark.network
+@pytest.mark.exhaustive
 def test_rh_enamide_is_fetched_and_fitted(tmp_path, capsys):
     status, result, rows = fit(tmp_path, "rh-enamide", "--maxiter", "5")
     printed = capsys.readouterr().out

@@ -102,6 +102,7 @@ def test_derivatives_are_exact():
     assert worst <= tolerances.RELAXED_JAC
 
 
+@pytest.mark.exhaustive
 def test_nothing_but_the_molecules_themselves_counts():
     """Their orientation, batches that take turns, repetition."""
     systems, forcefield = originals()

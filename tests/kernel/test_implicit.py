@@ -83,6 +83,7 @@ def assert_exact(objective):
         assert error <= tolerances.RELAXED_JAC, label
 
 
+@pytest.mark.exhaustive
 def test_soft_modes_straight_angles_and_saddle_points_have_exact_derivatives():
     systems, upward = [*SYSTEMS, peroxide(1, PLANAR)], [*[0] * len(SYSTEMS), 1]
     points = relax_systems(systems, FORCEFIELD, n_maximized=upward)

@@ -75,7 +75,9 @@ def test_predictions_are_what_the_definitions_say(setting):
     assert compared == sum(map(len, expected))
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 1}], ids=["together", "in turn"])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"batch_size": 1}, marks=pytest.mark.exhaustive)], ids=["together", "in turn"]
+)
 def test_jacobian_gradient_and_curvature_follow_differences(setting, options):
     systems, forcefield, references = setting
     objective = FusedObjective(systems, forcefield, references, parameter_scale="typical", **options)
