@@ -6,6 +6,7 @@ Two kinds of terms and torsions only. Compared with differences of sixth order, 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import tolerances
 from oracles.cases import at, bent_hcn, rotation
 
