@@ -23,6 +23,10 @@ from q2mm_accel.problem.layout import place_systems, plan_stacks, quantised
 from q2mm_accel.problem.precision import in_precision
 
 
+_LEAST_COLUMNS = 6
+"""Room for columns of each molecule."""
+
+
 class Spread(NamedTuple):
     """Columns that stand where molecules do, as compiled functions take them."""
 
@@ -121,7 +125,8 @@ class FitInputs:
         """
         stacks = plan_stacks([each.molecule.n_atoms for each in self.systems], n_shares(self.mesh), self.batch_size)
         slots, taken = place_systems(stacks), np.zeros(len(self.systems), dtype=np.int64)
-        width = quantised(max(np.bincount([system for system, _ in directions])))
+        # few widths, for each compiles a program
+        width = max(_LEAST_COLUMNS, quantised(max(np.bincount([system for system, _ in directions]))))
         columns = tuple(
             tuple(np.zeros((len(stack.batches), count, 3, n_atoms, width)) for count, n_atoms in stack.shapes)
             for stack in stacks
