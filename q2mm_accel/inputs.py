@@ -22,7 +22,6 @@ from q2mm_accel.problem.checks import check_resolution
 from q2mm_accel.problem.layout import place_systems, plan_stacks, quantised
 from q2mm_accel.problem.precision import in_precision
 
-
 _LEAST_COLUMNS = 6
 """Room for columns of each molecule."""
 
