@@ -15,6 +15,10 @@ from q2mm_accel.parameters.space import ParameterSpace
 
 _NO_STIFFNESS = 1e-9
 """Below it, relative to a typical change, a force constant is 0, and its equilibrium has no meaning."""
+_FORCE = 1e-6
+"""From which on, relative to a typical force constant and the equilibrium's own size, a product of both is not 0."""
+_CONSTANT = -2
+"""Of an equilibrium, in place of an element: its force constant is frozen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +66,16 @@ class Unknowns:
         present = stiffness > _NO_STIFFNESS * typical[self.partner[equilibria]]
         x[equilibria] = np.where(present, x[equilibria] / np.where(present, stiffness, 1.0), self.start[equilibria])
         return np.clip(x, self.lower, self.upper)
+
+    def without_stiffness(self, y: np.ndarray, typical: np.ndarray) -> np.ndarray:
+        """Equilibria that may be infinite whose product with a force constant is not 0 although the force constant is."""
+        x = np.where(self.lower < self.upper, self.start, self.lower)
+        x[self.free] = y
+        stiffness = self.partner[self.equilibria]
+        size = _FORCE * typical[stiffness] * np.maximum(np.abs(self.start[self.equilibria]), typical[self.equilibria])
+        endless = np.isinf(self.lower[self.equilibria]) | np.isinf(self.upper[self.equilibria])
+        absent = x[stiffness] <= _NO_STIFFNESS * typical[stiffness]
+        return self.equilibria[endless & absent & (np.abs(x[self.equilibria]) > size)]
 
     def tangent(self, x: np.ndarray) -> np.ndarray:
         """∂x/∂y at an x whose force constants are not 0, (n, n_free)."""
@@ -111,19 +125,20 @@ def unknowns_of(space: ParameterSpace, start: np.ndarray, bounds: Bounds) -> Unk
     partner, coupled = np.full(count, -1), np.zeros(count, dtype=bool)
     for name, kind in term_kinds().items():
         for positions in space.forcefield.positions(name):
-            own = [_elements(space, position) for position in positions]
+            own = [elements_of(space, position) for position in positions]
             if kind.reads:
                 coupled[[element for each in own for element in each]] = True
             for place in _equilibria(kind):
                 _pair(space, kind, positions, own, place, partner)
     for name in pair_kinds():
         for element in sorted(
-            {each for position in space.forcefield.positions(name).ravel() for each in _elements(space, position)}
+            {each for position in space.forcefield.positions(name).ravel() for each in elements_of(space, position)}
         ):
             raise LinearityError(
                 f"{space.labels[element]!r} is a parameter of atoms, which pairs combine: energies are not linear in it. "
                 "Freeze it (active=), or use solve_native."
             )
+    partner[partner == _CONSTANT] = -1
     lower, upper = bounds.lb.copy(), bounds.ub.copy()
     stiff = np.unique(partner[(partner >= 0) & (lower < upper)])
     lower[stiff] = np.maximum(lower[stiff], 0.0)
@@ -135,7 +150,7 @@ def unknowns_of(space: ParameterSpace, start: np.ndarray, bounds: Bounds) -> Unk
     return Unknowns(lower, upper, np.clip(start, lower, upper), partner, coupled, space.labels)
 
 
-def _elements(space: ParameterSpace, position: int) -> list[int]:
+def elements_of(space: ParameterSpace, position: int) -> list[int]:
     """The elements of x that a parameter depends on."""
     present = space.coefficients[position] != 0.0
     return space.columns[position][present].tolist()
@@ -159,12 +174,13 @@ def _pair(space: ParameterSpace, kind: Kind, positions: np.ndarray, own: list[li
             "them. Freeze it (active=), or use solve_native."
         )
     (equilibrium,), stiffness = own[place], own[others[0]]
-    if not stiffness:
+    constant = space.offset[positions[others[0]]]
+    if not stiffness and constant == 0.0:
         return
-    known = int(partner[equilibrium])
-    if space.offset[positions[others[0]]] != 0.0 or known not in (-1, stiffness[0]):
+    multiplied, known = stiffness[0] if stiffness else _CONSTANT, int(partner[equilibrium])
+    if (stiffness and constant != 0.0) or known not in (-1, multiplied):
         raise LinearityError(
             f"{label!r} follows an element of x that is multiplied with several force constants, or with one that has a "
             "constant part. Tie the force constants in the same way, or freeze the equilibrium, or use solve_native."
         )
-    partner[equilibrium] = stiffness[0]
+    partner[equilibrium] = multiplied
