@@ -274,8 +274,8 @@ class Validation:
 def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: int | None = None) -> Validation:
     """Relax each molecule by the force field, and compare with QM: geometry, frequencies, stability.
 
-    A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many; what `as_minimum` gives is
-    taken to a minimum.
+    A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many. What `as_minimum` gives has
+    none, by methods "inverted" and "C", and is taken to a minimum.
 
     Args:
         systems: the molecules with their terms.
