@@ -368,7 +368,7 @@ def _not_linear(model: _Quadratic, found: _Solution, x: np.ndarray, gradient: np
     slope = model.gradient(found.y)
     expected[unknowns.free] = slope
     for place in unknowns.equilibria:
-        expected[unknowns.partner[place]] += expected[place] * x[place]
+        expected[unknowns.partner[place]] += expected[place] * (x[place] - unknowns.centre[place])
     expected[unknowns.equilibria] *= x[unknowns.partner[unknowns.equilibria]]
     off = np.abs(gradient - expected)[unknowns.free]
     worst = unknowns.free[np.argsort(off)[::-1][:3]]

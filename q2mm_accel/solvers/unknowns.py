@@ -1,7 +1,8 @@
-"""The unknowns in which residuals are linear: force constants k, and products k q0 with equilibria q0.
+"""The unknowns in which residuals are linear: force constants k, and products c = k (q0 - s) with equilibria q0.
 
-Energies k (q - q0)² = k q² - 2 (k q0) q + constant have gradients and Hessians that are linear in k and c = k q0. For
-k >= 0 the bounds of q0 are linear too: lower k <= c <= upper k. So are all other parameters that energies are linear in.
+Energies k (q - q0)² = k (q - s)² - 2 c (q - s) + constant have gradients and Hessians that are linear in k and c. For
+k >= 0 the bounds of q0 are linear too: (lower - s) k <= c <= (upper - s) k. So are all other parameters that energies are
+linear in. s is where q0 starts: with s = 0 a force constant and its product would be told apart by a difference of large numbers.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,11 @@ class Unknowns:
     labels: tuple[str, ...]
 
     @property
+    def centre(self) -> np.ndarray:
+        """Shape (n,): s of equilibria, which is their start, and 0 of all other elements."""
+        return np.where(self.partner >= 0, self.start, 0.0)
+
+    @property
     def free(self) -> np.ndarray:
         """Elements of x that bounds let move, but for equilibria of force constants that are held at 0."""
         pinned = (self.partner >= 0) & (self.upper[self.partner] == 0.0)
@@ -54,7 +60,7 @@ class Unknowns:
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """The unknowns y at x, (n_free,)."""
-        y = x.copy()
+        y = x - self.centre
         y[self.equilibria] *= x[self.partner[self.equilibria]]
         return y[self.free]
 
@@ -64,7 +70,8 @@ class Unknowns:
         x[self.free] = y
         equilibria, stiffness = self.equilibria, x[self.partner[self.equilibria]]
         present = stiffness > _NO_STIFFNESS * typical[self.partner[equilibria]]
-        x[equilibria] = np.where(present, x[equilibria] / np.where(present, stiffness, 1.0), self.start[equilibria])
+        moves = np.where(present, x[equilibria] / np.where(present, stiffness, 1.0), 0.0)
+        x[equilibria] = self.start[equilibria] + moves
         return np.clip(x, self.lower, self.upper)
 
     def without_stiffness(self, y: np.ndarray, typical: np.ndarray) -> np.ndarray:
@@ -86,7 +93,7 @@ class Unknowns:
             stiffness = int(self.partner[equilibrium])
             result[equilibrium, column[equilibrium]] = 1.0 / x[stiffness]
             if stiffness in column:
-                result[equilibrium, column[stiffness]] = -x[equilibrium] / x[stiffness]
+                result[equilibrium, column[stiffness]] = -(x[equilibrium] - self.centre[equilibrium]) / x[stiffness]
         return result
 
     def inequalities(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -99,9 +106,9 @@ class Unknowns:
                     continue
                 row, stiffness = np.zeros(len(self.free)), int(self.partner[element])
                 row[column[element]] = sign
-                limit = sign * bound
+                limit = sign * (bound - self.centre[element])
                 if stiffness >= 0 and stiffness in column:
-                    row[column[stiffness]], limit = -sign * bound, 0.0
+                    row[column[stiffness]], limit = -limit, 0.0
                 elif stiffness >= 0:
                     limit *= self.lower[stiffness]
                 rows.append(row)

@@ -76,6 +76,13 @@ def test_a_known_force_field_is_recovered():
     np.testing.assert_allclose(objective.forcefield(found.x).parameters, truth.parameters, rtol=RECOVERED)
 
 
+def test_forces_may_weigh_far_more_than_curvatures():
+    """Force constants are told from products with equilibria although columns of k and k q0 are parallel to 1e-7."""
+    objective = FusedObjective(*problem("water"), balance={"normal_mode": 20.0, "mode_displacement": 0.01})
+    found = objective.solve_linear()
+    assert found.success and found.optimality < 1e-12
+
+
 def test_bounds_are_kept_and_named(water):
     forcefield = water.space.forcefield
     k = water.solve_linear().x[0]
