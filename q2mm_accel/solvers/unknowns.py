@@ -2,7 +2,7 @@
 
 Energies k (q - q0)² = k (q - s)² - 2 c (q - s) + constant have gradients and Hessians that are linear in k and c. For
 k >= 0 the bounds of q0 are linear too: (lower - s) k <= c <= (upper - s) k. So are all other parameters that energies are
-linear in. s is where q0 starts: with s = 0 a force constant and its product would be told apart by a difference of large numbers.
+linear in. s is where q0 starts: with s = 0 only a difference of large numbers would tell a force constant from its product.
 """
 
 from dataclasses import dataclass
