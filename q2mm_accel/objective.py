@@ -576,7 +576,8 @@ class FusedObjective:
 
         Args:
             stiffness: of molecules all of whose normal modes are references, no direction may be softer than this part of
-                what QM has, modes below 30 cm⁻¹ counted as if they had that frequency; None for no such limit.
+                what QM has, modes below 30 cm⁻¹ counted as if they had that frequency and imaginary ones left out; None for
+                no such limit.
 
         Returns:
             x, fun, jac, success, message, nit (solves), `optimality` (by how much the conditions of a minimum are off, as

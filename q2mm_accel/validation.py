@@ -15,7 +15,7 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
-from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
+from q2mm_accel.model.vibrations import NormalModes, normal_modes_of, rigid_motions
 from q2mm_accel.stationary import StationaryPoint, relax_systems
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
@@ -26,6 +26,8 @@ FAR = {"bond": 0.05, "angle": 8.0, "torsion": 30.0}
 _BROKEN = 1.3
 """A bond that much longer than at the QM geometry is broken."""
 _UNITS = {"bond": "Å", "angle": "°", "torsion": "°"}
+_HUGE = 1e5
+"""[cm⁻¹] From which on figures are rounded to their size."""
 _LINES = 14
 """Longest table of molecules that is printed whole."""
 
@@ -86,6 +88,7 @@ class MoleculeValidation:
         matched: shape (K,), which of these is most like each of QM's modes, each taken once.
         expected_imaginary: imaginary modes that QM has.
         broken: bonds that are 1.3 times as long as QM's.
+        n_forces: how many independent forces QM has of a molecule without Hessian.
     """
 
     name: str
@@ -103,6 +106,7 @@ class MoleculeValidation:
     matched: np.ndarray
     expected_imaginary: int
     broken: tuple[str, ...]
+    n_forces: int = 0
 
     @property
     def n_imaginary(self) -> int:
@@ -222,9 +226,9 @@ class Validation:
 
     @property
     def n_data(self) -> int:
-        """QM data on the molecules: vibrations and their couplings, and forces along them."""
+        """QM data on the molecules: vibrations and their couplings, and forces along them, or without Hessian all forces."""
         counts = [len(each.quantum) for each in self.molecules]
-        return sum(count * (count + 1) // 2 + count for count in counts)
+        return sum(count * (count + 1) // 2 + count for count in counts) + sum(each.n_forces for each in self.molecules)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -256,8 +260,8 @@ class Validation:
             lines.append(f"... the worst {len(shown)} of {len(self.molecules)}")
         largest = [float(np.max(np.abs(each), initial=0.0)) for each in (self.bond_deviations, self.angle_deviations)]
         lines.append(
-            f"all: {self.frequency_rmsd_at_qm:.1f} cm⁻¹ at the QM geometries, {self.frequency_rmsd:.1f} at the own minima; "
-            f"bonds within {largest[0]:.3f} Å, angles within {largest[1]:.1f}°; {self.n_parameters} parameters, "
+            f"all: {_figure(self.frequency_rmsd_at_qm)} cm⁻¹ at the QM geometries, {_figure(self.frequency_rmsd)} at the "
+            f"own minima; bonds within {largest[0]:.3f} Å, angles within {largest[1]:.1f}°; {self.n_parameters} parameters, "
             f"{self.n_data} data"
         )
         found = [f"! {warning}" for warning in self.warnings]
@@ -270,8 +274,8 @@ class Validation:
 def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: int | None = None) -> Validation:
     """Relax each molecule by the force field, and compare with QM: geometry, frequencies, stability.
 
-    A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many; what `as_minimum` gives is
-    taken to a minimum.
+    A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many. What `as_minimum` gives has
+    none, by methods "inverted" and "C", and is taken to a minimum.
 
     Args:
         systems: the molecules with their terms.
@@ -363,8 +367,16 @@ def _of_molecule(system: System, start: StationaryPoint, end: StationaryPoint, e
         own=own,
         matched=matched,
         expected_imaginary=expected,
+        n_forces=_n_forces(molecule),
         broken=tuple(_name(molecule, row) for row in bonds[lengths[1] > _BROKEN * lengths[0]].tolist()),
     )
+
+
+def _n_forces(molecule: Molecule) -> int:
+    """Forces that no rigid motion has; with a Hessian they are counted along its modes."""
+    if molecule.hessian is not None or molecule.gradient is None:
+        return 0
+    return 3 * molecule.n_atoms - rigid_motions(molecule.coordinates, molecule.masses).shape[1]
 
 
 def _superposition(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -392,7 +404,8 @@ def _by_overlap(quantum: NormalModes, found: NormalModes, rotation: np.ndarray) 
     """Which of the modes found is most like each of QM's, each taken once, (K,); in order if there are more or fewer."""
     if len(quantum.eigenvalues) != len(found.eigenvalues):
         return np.arange(len(quantum.eigenvalues))
-    turned = np.einsum("ab,nbk->nak", rotation, found.vectors.reshape(-1, 3, found.vectors.shape[1]))
+    size, count = found.vectors.shape  # count is 0 of a single atom
+    turned = np.einsum("ab,nbk->nak", rotation, found.vectors.reshape(size // 3, 3, count))
     overlaps = (quantum.vectors.T @ turned.reshape(found.vectors.shape)) ** 2
     return linear_sum_assignment(overlaps, maximize=True)[1]
 
@@ -416,11 +429,18 @@ def _name(molecule: Molecule, atoms: Sequence[int]) -> str:
 
 
 def _line(each: MoleculeValidation) -> str:
-    figures = f"{each.frequency_rmsd_at_qm:9.1f}{each.frequency_rmsd:9.1f}" if len(each.quantum) else f"{'-':>9}{'-':>9}"
+    figures = "".join(f"{_figure(value):>9}" for value in (each.frequency_rmsd_at_qm, each.frequency_rmsd))
     return (
         f"{each.name[:19]:<20}{figures}{each.bonds.largest:12.3f}{each.angles.largest:12.1f}{each.torsions.largest:13.1f}"
         f"{each.n_imaginary:12d}"
     )
+
+
+def _figure(value: float) -> str:
+    """A frequency, "-" where there is none; those of molecules that have flown apart can be huge."""
+    if np.isnan(value):
+        return "-"
+    return f"{value:.0e}" if value >= _HUGE else f"{value:.1f}"
 
 
 def _rms(values: np.ndarray) -> float:

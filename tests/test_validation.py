@@ -1,5 +1,7 @@
 """What a force field does by itself: figures against plain arithmetic, and what is said where it does not hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import evaluate
@@ -76,6 +78,28 @@ def test_molecules_without_hessian_have_no_frequencies():
     found = validate(systems, forcefield)
     assert found.converged and np.isnan(found.frequency_rmsd) and len(found.molecules[0].quantum) == 0
     assert "-" in str(found)
+
+
+def test_an_atom_has_nothing_to_compare():
+    helium = Molecule(["He"], np.zeros((1, 3)), np.zeros((3, 3)))
+    found = validate(*perceive([helium]))
+    assert found.converged and found.held and found.n_data == 0 and "nan" not in str(found)
+
+
+def test_forces_of_frames_are_data(water):
+    """Without Hessian, three of a water's nine forces are none of rigid motions."""
+    systems, forcefield = water
+    molecule = systems[0].molecule
+    frame = Molecule(molecule.symbols, molecule.coordinates, gradient=np.zeros((3, 3)))
+    found = validate([replace(systems[0], molecule=frame)] * 2, forcefield)
+    assert found.n_data == 6 and not any("QM data" in line for line in found.warnings)
+
+
+def test_huge_figures_keep_columns_apart(water):
+    systems, forcefield = water
+    found = validate(systems, forcefield)
+    wild = replace(found.molecules[0], own=np.full(3, 1.5e12))
+    assert str(replace(found, molecules=(wild,))).splitlines()[2].split()[2] == "1e+12"
 
 
 def test_a_direct_solve_holds_ethane_that_a_fit_of_frequencies_lets_go():

@@ -1,6 +1,6 @@
 """From molecules to terms, types and a first force field, so that quantum-chemical data alone are enough to start."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -213,7 +213,12 @@ def _frame(
         bonds = topology.checked_pairs(molecule, given, "bonds")
     if names is None:
         names = topology.environments(molecule, bonds) if by == "environment" else molecule.symbols
-    elif isinstance(names, str) or len(names) != molecule.n_atoms or not all(isinstance(name, str) for name in names):
+    elif (
+        isinstance(names, str)
+        or not isinstance(names, Collection)
+        or len(names) != molecule.n_atoms
+        or not all(isinstance(name, str) for name in names)
+    ):
         raise TopologyError(
             f"{molecule.name}: types are {names!r:.60}; give {molecule.n_atoms} names, one for each atom, or None."
         )

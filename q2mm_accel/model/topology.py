@@ -85,7 +85,9 @@ def checked_pairs(molecule: Molecule, given: ArrayLike, what: str) -> np.ndarray
     rows = real_array(given if np.size(given) else np.zeros((0, 2)), f"{molecule.name}: {what}", TopologyError, ndim=2)
     if rows.shape[1] != 2 or np.any(rows != np.round(rows)):
         raise TopologyError(f"{molecule.name}: {what} must be pairs of atoms, counted from 0, not {str(given):.60}.")
-    rows = np.sort(_pairs(rows, molecule.n_atoms), axis=1)
+    rows = np.sort(_pairs(rows), axis=1)
+    for row in rows[(rows < 0).any(axis=1) | (rows >= molecule.n_atoms).any(axis=1)][:1].tolist():
+        raise TopologyError(f"{molecule.name}: {what} name the pair {row}; its atoms are 0 to {molecule.n_atoms - 1}.")
     unique, counts = np.unique(rows, axis=0, return_counts=True)
     for first, second in unique[(counts > 1) | (unique[:, 0] == unique[:, 1])].tolist():
         raise TopologyError(

@@ -44,7 +44,8 @@ _LEAST_WEIGHT = 1e-16
 """Of a reference, so that its square and what it is multiplied with stay within float32's range of 1e-38 to 1e38."""
 _SOFT = 10.0
 """[cm⁻¹] Modes below are rigid motions or almost: rounding of 1e-7 of the largest eigenvalue moves them by up to 1 cm⁻¹."""
-
+_TURNED = 20.0
+"""[cm⁻¹] Frequencies of opposite sign that differ by more are no rounding: one is imaginary."""
 
 LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 """Names of the losses of references."""
@@ -158,6 +159,7 @@ def check_references(references: ReferenceTable, systems: Sequence[System]) -> N
         raise ReferenceDataError("no reference has a weight above 0, so there is nothing to fit; add references.")
     for number in np.flatnonzero(_impossible(references, systems))[:1]:
         _refuse(references[int(number)], systems)
+    _check_turned(references, systems)
     check_relaxed(references, systems)
     sizes = np.bincount(references.group[references.group >= 0])
     for group in np.flatnonzero(sizes == 1)[:1]:
@@ -214,6 +216,25 @@ def _refuse_mode(reference: Reference, molecule: Molecule) -> None:
         f"{reference} ({molecule.name}): index {reference.index} is out of range; {molecule.n_atoms} atoms have "
         f"{len(molecule.normal_modes.eigenvalues)} vibrations, from 0."
     )
+
+
+def _check_turned(references: ReferenceTable, systems: Sequence[System]) -> None:
+    """Check that references to normal modes take as real what is real in the system's own molecule.
+
+    Raises:
+        ReferenceDataError: one of both is of `Molecule.as_minimum`, the other is not: the first-order frequency is wrong.
+    """
+    row, column = references.indices[:, :2].T
+    chosen = np.flatnonzero(references.is_kind("normal_mode") & (row == column))
+    for number in np.unique(references.system[chosen]).tolist():
+        own = chosen[references.system[chosen] == number]
+        found, values = systems[number].molecule.normal_modes.frequencies[row[own]], references.value[own]
+        for place in np.flatnonzero((found * values < 0.0) & (np.abs(found - values) > _TURNED))[:1].tolist():
+            raise ReferenceDataError(
+                f"{references[int(own[place])]} ({systems[number].molecule.name}): its value is {values[place]:.0f} cm⁻¹, "
+                f"but the system's molecule has {found[place]:.0f} there: one of them is imaginary. Give perceive and "
+                "add_normal_modes the same molecule, as it is or as_minimum()."
+            )
 
 
 def check_resolution(references: ReferenceTable, systems: Sequence[System], precision: str) -> None:

@@ -21,7 +21,7 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
 from q2mm_accel.solvers.quadratic import QuadraticProgram
-from q2mm_accel.solvers.unknowns import Unknowns, unknowns_of
+from q2mm_accel.solvers.unknowns import Unknowns, elements_of, unknowns_of
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 LINEAR_KINDS = (
@@ -192,6 +192,7 @@ def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> Op
     """
     part = _checked(inputs, stiffness)
     unknowns = unknowns_of(inputs.space, inputs.x0, inputs.bounds)
+    _check_priors(inputs, unknowns)
     modes = [] if part is None else _modes_of(inputs)
     rereads = _reads_equilibria(inputs, unknowns)
     x, held, rounds = unknowns.start, [], 0
@@ -201,25 +202,26 @@ def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> Op
         rounds += more
         value, gradient = calls.value_and_gradient(x)
         if abs(value - found.value) <= _AGREE * value + _ROUNDING * model.value:
-            return _result(inputs, unknowns, found, held, x, value, gradient, rounds)
+            message = _message(inputs, found, rereads, None if part is None else modes)
+            return _result(inputs, unknowns, found, held, x, value, gradient, rounds, message)
         if not rereads:
-            raise _not_linear(model, found, x, gradient)
+            raise _unbounded(unknowns, found, inputs.typical_scale) or _not_linear(model, found, x, gradient)
     raise SolverError(
         f"equilibria that couplings read do not settle in {_REREADS} solves. Freeze them (active=), or drop couplings."
     )
 
 
-def _result(inputs, unknowns, found, held, x, value, gradient, rounds) -> OptimizeResult:
+def _result(inputs, unknowns, found, held, x, value, gradient, rounds, message) -> OptimizeResult:
     return OptimizeResult(
         x=x,
         fun=value,
         jac=gradient,
-        success=found.optimality <= _OPTIMAL,
+        success=bool(found.optimality <= _OPTIMAL),
         status=0 if found.optimality <= _OPTIMAL else 1,
-        message=_message(found),
+        message=message,
         nit=rounds,
         method="linear",
-        optimality=found.optimality,
+        optimality=float(found.optimality),
         cuts=tuple(_cut(inputs, each) for each, holds in zip(held, found.held, strict=True) if holds),
         at_bounds=tuple(unknowns.labels[element] for element in np.unique(found.bounded)),
     )
@@ -247,6 +249,18 @@ def _checked(inputs: FitInputs, stiffness: float | None) -> float | None:
     if not 0.0 <= part < 1.0:
         raise OptionError(f"stiffness is {stiffness}; give a part of QM's from 0 to below 1, or None for no such limit.")
     return part
+
+
+def _check_priors(inputs: FitInputs, unknowns: Unknowns) -> None:
+    """Priors are linear in parameters, and so not in the products of which equilibria are quotients."""
+    space, moving = inputs.space, set(unknowns.free.tolist())
+    for position in inputs.priors.parameter.tolist():
+        for element in elements_of(space, position):
+            if int(unknowns.partner[element]) in moving and element in moving:
+                raise LinearityError(
+                    f"a prior (priors= or l2=) on {space.forcefield.labels[position]!r} is not linear in k q0, with which "
+                    "the direct solve works. Give the equilibrium bounds instead, freeze it (active=), or use solve_native."
+                )
 
 
 def _reads_equilibria(inputs: FitInputs, unknowns: Unknowns) -> bool:
@@ -324,10 +338,29 @@ def _cut(inputs: FitInputs, held: _Held) -> Cut:
     return Cut(held.modes.system, molecule.name, mode, float(molecule.normal_modes.frequencies[mode]))
 
 
-def _message(found: _Solution) -> str:
-    if found.optimality <= _OPTIMAL:
-        return "The loss is at its global minimum within the bounds and stiffnesses."
-    return f"The conditions of a minimum are off by {found.optimality:.1e}: the problem is too ill-conditioned."
+def _message(inputs: FitInputs, found: _Solution, rereads: bool, modes: list[_Modes] | None) -> str:
+    if found.optimality > _OPTIMAL:
+        return f"The conditions of a minimum are off by {found.optimality:.1e}: the problem is too ill-conditioned."
+    message = "The loss is at its global minimum within the bounds and stiffnesses"
+    if rereads:
+        message += ", for couplings that read the equilibria found; solve_native from here may go a little lower"
+    held = set(range(len(inputs.systems))) if modes is None else {each.system for each in modes}
+    loose = [each for number, each in enumerate(inputs.systems) if number not in held and each.molecule.n_atoms > 1]
+    if loose:
+        message += f". No least stiffness holds for {len(loose)} of {len(inputs.systems)} systems, such as "
+        message += f"{loose[0].molecule.name}: not all of their normal modes are references"
+    return f"{message}."
+
+
+def _unbounded(unknowns: Unknowns, found: _Solution, typical: np.ndarray) -> LinearityError | None:
+    """Of equilibria that have no best value, for a force remains where their force constants are 0."""
+    lost = unknowns.without_stiffness(found.y, typical)
+    if not len(lost):
+        return None
+    return LinearityError(
+        f"{', '.join(repr(unknowns.labels[element]) for element in lost[:3])} would have to be infinite: the force constant "
+        "is 0 at the minimum, but a force remains. Give such equilibria bounds (bounds=, ForceField.with_bounds)."
+    )
 
 
 def _not_linear(model: _Quadratic, found: _Solution, x: np.ndarray, gradient: np.ndarray) -> LinearityError:
@@ -336,12 +369,13 @@ def _not_linear(model: _Quadratic, found: _Solution, x: np.ndarray, gradient: np
     slope = model.gradient(found.y)
     expected[unknowns.free] = slope
     for place in unknowns.equilibria:
-        expected[unknowns.partner[place]] += expected[place] * x[place]
+        expected[unknowns.partner[place]] += expected[place] * (x[place] - unknowns.centre[place])
     expected[unknowns.equilibria] *= x[unknowns.partner[unknowns.equilibria]]
     off = np.abs(gradient - expected)[unknowns.free]
     worst = unknowns.free[np.argsort(off)[::-1][:3]]
     return LinearityError(
         "residuals are not linear in some parameters, perhaps in "
         f"{', '.join(repr(unknowns.labels[element]) for element in worst)}: energies of anharmonic forms are not in "
-        "equilibria, absolute energies are in none. Freeze them (active=), or use solve_native."
+        "equilibria; nor are absolute energies, or those of different molecules relative to each other. Freeze equilibria "
+        "(active=), or use solve_native."
     )

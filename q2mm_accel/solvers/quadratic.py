@@ -91,7 +91,13 @@ def _nearest(turned: np.ndarray, short: np.ndarray) -> np.ndarray:
     scaled, distances = turned / sizes, short / sizes
     unit = float(distances.max())
     aim = np.append(np.zeros(len(turned)), 1.0)
-    found, _ = nnls(np.vstack([scaled, distances / unit]), aim, maxiter=20 * max(turned.shape))
+    try:
+        found, _ = nnls(np.vstack([scaled, distances / unit]), aim, maxiter=20 * max(turned.shape))
+    except RuntimeError as error:  # too many steps
+        raise SolverError(
+            f"the least-squares problem of {len(short)} inequalities is too ill-conditioned: {error} Widen bounds, "
+            "lower the stiffness, or hold back what data do not determine (priors=)."
+        ) from error
     if 1.0 - distances @ found / unit <= np.finfo(float).eps:
         raise SolverError(
             "no point fulfils all inequalities, which contradict each other. Widen bounds, or lower the stiffness."

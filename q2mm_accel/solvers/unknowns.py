@@ -1,7 +1,8 @@
-"""The unknowns in which residuals are linear: force constants k, and products k q0 with equilibria q0.
+"""The unknowns in which residuals are linear: force constants k, and products c = k (q0 - s) with equilibria q0.
 
-Energies k (q - q0)² = k q² - 2 (k q0) q + constant have gradients and Hessians that are linear in k and c = k q0. For
-k >= 0 the bounds of q0 are linear too: lower k <= c <= upper k. So are all other parameters that energies are linear in.
+Energies k (q - q0)² = k (q - s)² - 2 c (q - s) + constant have gradients and Hessians that are linear in k and c. For
+k >= 0 the bounds of q0 are linear too: (lower - s) k <= c <= (upper - s) k. So are all other parameters that energies are
+linear in. s is where q0 starts: with s = 0 only a difference of large numbers would tell a force constant from its product.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from q2mm_accel.parameters.space import ParameterSpace
 
 _NO_STIFFNESS = 1e-9
 """Below it, relative to a typical change, a force constant is 0, and its equilibrium has no meaning."""
+_FORCE = 1e-6
+"""From which on, relative to a typical force constant and the equilibrium's own size, a product of both is not 0."""
+_CONSTANT = -2
+"""Of an equilibrium, in place of an element: its force constant is frozen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,11 @@ class Unknowns:
     labels: tuple[str, ...]
 
     @property
+    def centre(self) -> np.ndarray:
+        """Shape (n,): s of equilibria, which is their start, and 0 of all other elements."""
+        return np.where(self.partner >= 0, self.start, 0.0)
+
+    @property
     def free(self) -> np.ndarray:
         """Elements of x that bounds let move, but for equilibria of force constants that are held at 0."""
         pinned = (self.partner >= 0) & (self.upper[self.partner] == 0.0)
@@ -50,7 +60,7 @@ class Unknowns:
 
     def values(self, x: np.ndarray) -> np.ndarray:
         """The unknowns y at x, (n_free,)."""
-        y = x.copy()
+        y = x - self.centre
         y[self.equilibria] *= x[self.partner[self.equilibria]]
         return y[self.free]
 
@@ -60,8 +70,19 @@ class Unknowns:
         x[self.free] = y
         equilibria, stiffness = self.equilibria, x[self.partner[self.equilibria]]
         present = stiffness > _NO_STIFFNESS * typical[self.partner[equilibria]]
-        x[equilibria] = np.where(present, x[equilibria] / np.where(present, stiffness, 1.0), self.start[equilibria])
+        moves = np.where(present, x[equilibria] / np.where(present, stiffness, 1.0), 0.0)
+        x[equilibria] = self.start[equilibria] + moves
         return np.clip(x, self.lower, self.upper)
+
+    def without_stiffness(self, y: np.ndarray, typical: np.ndarray) -> np.ndarray:
+        """Equilibria that may be infinite whose product with a force constant is not 0 although the force constant is."""
+        x = np.where(self.lower < self.upper, self.start, self.lower)
+        x[self.free] = y
+        stiffness = self.partner[self.equilibria]
+        size = _FORCE * typical[stiffness] * np.maximum(np.abs(self.start[self.equilibria]), typical[self.equilibria])
+        endless = np.isinf(self.lower[self.equilibria]) | np.isinf(self.upper[self.equilibria])
+        absent = x[stiffness] <= _NO_STIFFNESS * typical[stiffness]
+        return self.equilibria[endless & absent & (np.abs(x[self.equilibria]) > size)]
 
     def tangent(self, x: np.ndarray) -> np.ndarray:
         """∂x/∂y at an x whose force constants are not 0, (n, n_free)."""
@@ -72,7 +93,7 @@ class Unknowns:
             stiffness = int(self.partner[equilibrium])
             result[equilibrium, column[equilibrium]] = 1.0 / x[stiffness]
             if stiffness in column:
-                result[equilibrium, column[stiffness]] = -x[equilibrium] / x[stiffness]
+                result[equilibrium, column[stiffness]] = -(x[equilibrium] - self.centre[equilibrium]) / x[stiffness]
         return result
 
     def inequalities(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,9 +106,9 @@ class Unknowns:
                     continue
                 row, stiffness = np.zeros(len(self.free)), int(self.partner[element])
                 row[column[element]] = sign
-                limit = sign * bound
+                limit = sign * (bound - self.centre[element])
                 if stiffness >= 0 and stiffness in column:
-                    row[column[stiffness]], limit = -sign * bound, 0.0
+                    row[column[stiffness]], limit = -limit, 0.0
                 elif stiffness >= 0:
                     limit *= self.lower[stiffness]
                 rows.append(row)
@@ -111,19 +132,20 @@ def unknowns_of(space: ParameterSpace, start: np.ndarray, bounds: Bounds) -> Unk
     partner, coupled = np.full(count, -1), np.zeros(count, dtype=bool)
     for name, kind in term_kinds().items():
         for positions in space.forcefield.positions(name):
-            own = [_elements(space, position) for position in positions]
+            own = [elements_of(space, position) for position in positions]
             if kind.reads:
                 coupled[[element for each in own for element in each]] = True
             for place in _equilibria(kind):
                 _pair(space, kind, positions, own, place, partner)
     for name in pair_kinds():
         for element in sorted(
-            {each for position in space.forcefield.positions(name).ravel() for each in _elements(space, position)}
+            {each for position in space.forcefield.positions(name).ravel() for each in elements_of(space, position)}
         ):
             raise LinearityError(
                 f"{space.labels[element]!r} is a parameter of atoms, which pairs combine: energies are not linear in it. "
                 "Freeze it (active=), or use solve_native."
             )
+    partner[partner == _CONSTANT] = -1
     lower, upper = bounds.lb.copy(), bounds.ub.copy()
     stiff = np.unique(partner[(partner >= 0) & (lower < upper)])
     lower[stiff] = np.maximum(lower[stiff], 0.0)
@@ -135,7 +157,7 @@ def unknowns_of(space: ParameterSpace, start: np.ndarray, bounds: Bounds) -> Unk
     return Unknowns(lower, upper, np.clip(start, lower, upper), partner, coupled, space.labels)
 
 
-def _elements(space: ParameterSpace, position: int) -> list[int]:
+def elements_of(space: ParameterSpace, position: int) -> list[int]:
     """The elements of x that a parameter depends on."""
     present = space.coefficients[position] != 0.0
     return space.columns[position][present].tolist()
@@ -159,12 +181,13 @@ def _pair(space: ParameterSpace, kind: Kind, positions: np.ndarray, own: list[li
             "them. Freeze it (active=), or use solve_native."
         )
     (equilibrium,), stiffness = own[place], own[others[0]]
-    if not stiffness:
+    constant = space.offset[positions[others[0]]]
+    if not stiffness and constant == 0.0:
         return
-    known = int(partner[equilibrium])
-    if space.offset[positions[others[0]]] != 0.0 or known not in (-1, stiffness[0]):
+    multiplied, known = stiffness[0] if stiffness else _CONSTANT, int(partner[equilibrium])
+    if (stiffness and constant != 0.0) or known not in (-1, multiplied):
         raise LinearityError(
             f"{label!r} follows an element of x that is multiplied with several force constants, or with one that has a "
             "constant part. Tie the force constants in the same way, or freeze the equilibrium, or use solve_native."
         )
-    partner[equilibrium] = stiffness[0]
+    partner[equilibrium] = multiplied

@@ -166,3 +166,11 @@ def test_modes_and_components_that_do_not_exist_are_refused(reference, message):
     systems, forcefield = perceive_bare([load_molecule("water")])
     with pytest.raises(ReferenceDataError, match=message):
         FusedObjective(systems, forcefield, [reference])
+
+
+def test_references_to_a_molecule_that_was_turned_are_refused_of_one_that_was_not():
+    molecule, references = load_molecule("sn2_ts"), ReferenceData()
+    references.add_normal_modes(molecule.as_minimum())
+    systems, forcefield = perceive_bare([molecule], bond_tolerance=1.5)
+    with pytest.raises(ReferenceDataError, match="sn2_ts.*imaginary.*as_minimum"):
+        FusedObjective(systems, forcefield, references)

@@ -77,6 +77,13 @@ def test_a_known_force_field_is_recovered():
     assert found.success
 
 
+def test_forces_may_weigh_far_more_than_curvatures():
+    """Force constants are told from products with equilibria although columns of k and k q0 are parallel to 1e-7."""
+    objective = FusedObjective(*problem("water"), balance={"normal_mode": 20.0, "mode_displacement": 0.01})
+    found = objective.solve_linear()
+    assert found.success and found.optimality < 1e-12
+
+
 def test_bounds_are_kept_and_named(water):
     forcefield = water.space.forcefield
     k = water.solve_linear().x[0]
@@ -128,6 +135,7 @@ def test_couplings_read_the_equilibria_that_come_out():
     found = objective.solve_linear()
     fit = objective.solve_native("levenberg-marquardt", x0=found.x, tol=1e-14)
     assert found.fun <= fit.fun * 1.05 + 1e-6 and found.fun < 1.0 < objective.fun(objective.x0)
+    assert "for couplings" in found.message
 
 
 def test_frames_with_relative_energies_and_forces():
@@ -145,6 +153,12 @@ def test_frames_with_relative_energies_and_forces():
             references.add(Reference("force", -slope, 0.1, number, component))
     objective = FusedObjective(systems, start, references)
     np.testing.assert_allclose(objective.forcefield(objective.solve_linear().x).parameters, truth.parameters, rtol=RECOVERED)
+
+
+def test_molecules_without_least_stiffness_are_named(water):
+    some = [reference for reference in water.references if reference.index != (1, 0)]
+    found = FusedObjective(water.systems, water.space.forcefield, some).solve_linear()
+    assert "1 of 1 systems, such as water" in found.message and "No least" not in water.solve_linear().message
 
 
 def _mm3():
@@ -165,6 +179,31 @@ def _frequencies():
     return FusedObjective(systems, forcefield, [Reference("frequency", 1600.0, index=6)])
 
 
+def _energies_of_different_molecules():
+    references = ReferenceData()
+    references.add_relative_energies([0.0, 3.0], [0, 1])
+    molecules = [load_molecule("water"), load_molecule("formaldehyde")]
+    return FusedObjective(*perceive(molecules), references, active=["bond *"])
+
+
+def _lengths(**options):
+    systems, forcefield, references = problem("ethane")
+    first, second = (label for label in forcefield.labels if label.startswith("bond") and label.endswith("r0"))
+    return FusedObjective(systems, forcefield, references, ties=Tie(second, {first: -1.0}, constant=2.6), **options)
+
+
+def _frozen_beside_free():
+    return _lengths(active=["bond C(CHHH)-C(CHHH) *", "bond * r0"])
+
+
+def _a_force_without_stiffness():
+    """Elements of a Hessian of 0 beside forces, and nothing that keeps lengths near those of QM."""
+    systems, forcefield, _ = problem("water")
+    references = [Reference("hessian_element", 0.0, 1.0, 0, (row, row)) for row in range(9)]
+    references.append(Reference("force", 3.0, 1.0, 0, 2))
+    return FusedObjective(systems, forcefield, references, bounds=[(None, None)] * 4)
+
+
 def _pairs():
     return FusedObjective(*problem("ethane", vdw=True))
 
@@ -172,6 +211,16 @@ def _pairs():
 NOT_LINEAR = {
     "frequencies": (_frequencies, {}, LinearityError, "frequency.*add_normal_modes"),
     "van der Waals": (_pairs, {}, LinearityError, "vdw.*Freeze"),
+    "energies": (_energies_of_different_molecules, {}, LinearityError, "different molecules"),
+    "a prior of lengths": (
+        lambda: FusedObjective(*problem("water"), priors=Prior("bond_lengths", 0.02)),
+        {},
+        LinearityError,
+        "prior.*r0",
+    ),
+    "a penalty": (lambda: FusedObjective(*problem("water"), l2=0.1), {}, LinearityError, "l2"),
+    "tied lengths, one constant frozen": (_frozen_beside_free, {}, LinearityError, "r0.*constant part"),
+    "a force without stiffness": (_a_force_without_stiffness, {}, LinearityError, "infinite.*bounds"),
     "a robust loss": (lambda: FusedObjective(*problem("water"), loss="huber"), {}, LinearityError, "huber"),
     "single precision": (lambda: FusedObjective(*problem("water"), precision="mixed"), {}, OptionError, "float64"),
     "a stiffness of 1": (lambda: FusedObjective(*problem("water")), {"stiffness": 1.0}, OptionError, "stiffness"),

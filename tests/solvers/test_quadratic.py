@@ -6,6 +6,7 @@ from scipy.optimize import lsq_linear
 from tolerances import QUADRATIC
 
 from q2mm_accel.errors import SolverError
+from q2mm_accel.solvers import quadratic
 from q2mm_accel.solvers.quadratic import Minimum, QuadraticProgram
 
 
@@ -65,3 +66,12 @@ def test_inequalities_may_become_more():
     found, known = grown.minimum(slope, limits), nearest(matrix, slope, normals, limits)
     np.testing.assert_allclose(found.point, known.point, rtol=0.0, atol=QUADRATIC)
     np.testing.assert_allclose(found.multipliers, known.multipliers, rtol=0.0, atol=QUADRATIC)
+
+
+def test_too_many_steps_are_an_error_with_a_name(monkeypatch):
+    def endless(*_, **__):
+        raise RuntimeError("Maximum number of iterations reached.")
+
+    monkeypatch.setattr(quadratic, "nnls", endless)
+    with pytest.raises(SolverError, match="Maximum.*stiffness"):
+        nearest(np.eye(1), np.zeros(1), np.ones((1, 1)), np.ones(1))
