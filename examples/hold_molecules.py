@@ -8,8 +8,8 @@ from q2mm_accel.datasets import load_molecule
 
 
 def main() -> None:
-    """Fit five molecules together, and then alone the one that is held least well."""
-    molecules = [load_molecule(name) for name in ("ch3f", "ethane", "formaldehyde", "methanol", "water")]
+    """Fit three molecules together, and then alone the one whose frequencies are furthest off."""
+    molecules = [load_molecule(name) for name in ("ch3f", "formaldehyde", "water")]
     found = fitted(molecules)
     print(f"One force field for all: {found.frequency_rmsd:.1f} cm⁻¹ at the own minima, held: {found.held}")
     print(found)
