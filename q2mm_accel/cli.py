@@ -27,7 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 when something was wrong with the input, which is then said on one line.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.objective == "frequencies" and options.couplings:
+        parser.error("--couplings belongs to --objective modes")
     try:
         _fit(options)
     except Q2MMAccelError as error:

@@ -25,6 +25,9 @@ FAR = {"bond": 0.05, "angle": 8.0, "torsion": 30.0}
 """Deviations [Å, degrees] from which on a molecule is said not to be held."""
 _BROKEN = 1.3
 """A bond that much longer than at the QM geometry is broken."""
+_WORSE, _ROOM = 1.5, 10.0
+"""Frequencies at the own minimum are said to be off if they are that many times further off than at the QM geometry, and
+that much more [cm⁻¹]."""
 _UNITS = {"bond": "Å", "angle": "°", "torsion": "°"}
 _HUGE = 1e5
 """[cm⁻¹] From which on figures are rounded to their size."""
@@ -143,6 +146,9 @@ class MoleculeValidation:
         far = [each.worst for each in (self.bonds, self.angles, self.torsions) if each.largest > FAR[each.kind]]
         if far and not self.broken:
             yield f"{self.name}: the force field does not hold the molecule: {', '.join(far)}."
+        if self.frequency_rmsd > _WORSE * self.frequency_rmsd_at_qm + _ROOM:
+            own, at_qm = self.frequency_rmsd, self.frequency_rmsd_at_qm
+            yield f"{self.name}: frequencies are {own:.0f} cm⁻¹ off at its own minimum, {at_qm:.0f} at the QM geometry."
         if self.n_imaginary:
             lowest = f"the lowest at {self.own.min():.0f} cm⁻¹"
             yield f"{self.name}: imaginary modes that QM does not have: {self.n_imaginary}, {lowest}."

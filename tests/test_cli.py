@@ -189,6 +189,10 @@ WRONG_USE = {
     "no problem": (["fit"], ("required: PROBLEM",)),
     "no command": ([], ("required: COMMAND",)),
     "an unknown form": (["fit", "water", "--form", "amber"], ("invalid choice: 'amber'", "mm3", "harmonic")),
+    "couplings of q2mm's objective": (
+        ["fit", "water", "--couplings", "--objective", "frequencies"],
+        ("--couplings", "--objective modes"),
+    ),
     "no iterations": (["fit", "water", "--maxiter", "0"], ("--maxiter", "must be at least 1, but is 0")),
     "iterations in words": (["fit", "water", "--maxiter", "many"], ("--maxiter", "'many'")),
     "a time in words": (["fit", "water", "--maxtime", "long"], ("--maxtime", "'long'")),

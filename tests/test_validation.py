@@ -72,6 +72,13 @@ def test_a_molecule_that_becomes_straight_is_told_of(water):
     assert molecule.angles.largest > 70.0 and not molecule.held and len(molecule.own) == 3
 
 
+def test_frequencies_that_only_hold_at_the_qm_geometry_are_told_of(water):
+    (molecule,) = validate(*water).molecules
+    off = replace(molecule, at_qm=molecule.quantum + 20.0, own=molecule.quantum + 100.0)
+    assert [line for line in off.warnings() if "100 cm⁻¹ off at its own minimum, 20 at the QM geometry" in line]
+    assert not list(replace(off, own=molecule.quantum + 35.0).warnings())
+
+
 def test_molecules_without_hessian_have_no_frequencies():
     water = load_molecule("water")
     systems, forcefield = perceive([Molecule(water.symbols, water.coordinates)])
