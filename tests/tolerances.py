@@ -132,3 +132,5 @@ QUADRATIC = 1e-9
 """Of the conditions of a quadratic program's minimum, beside numbers of order 1. Expected 1e-13."""
 LINEAR_MINIMUM = 1e-8
 """Relative, by how much the direct solve may be above the best of many Levenberg-Marquardt fits. Expected 1e-13."""
+RELAXED_JAC_SOFT = 5e-8
+"""The same where a mode is a million times softer than others: its rounding is in the differences. Expected 5e-9."""

@@ -74,14 +74,15 @@ def assert_exact(objective):
     assert np.abs(gradient - expected).max() <= tolerances.JAC * np.abs(expected).max()
     for number, label in enumerate(objective.labels):
         unit = SOFT if label.startswith("torsion 0") else objective.typical_scale[number]
-        step = unit * (0.1 if unit == SOFT else 1e-2 if label.endswith(" k") else 1e-3)
+        # wide enough that rounding, which soft modes make large, is little beside the difference
+        step = unit * (0.1 if unit == SOFT else 1e-2)
         moved = ((factor, x + times * step * np.eye(len(x))[number]) for times, factor in STENCIL)
         differences = sum(factor * objective.residuals(each) for factor, each in moved) / (60.0 * step)
         # where nothing depends on the parameter, as an angle that the energy has at 180 degrees, by a tenth per unit
         scale = max(np.abs(jacobian[:, number]).max(), 0.1 / unit)
         error = np.abs(jacobian[:, number] - differences).max() / scale
         print(f"{label}: {error:.1e}")
-        assert error <= tolerances.RELAXED_JAC, label
+        assert error <= tolerances.RELAXED_JAC_SOFT, label
 
 
 @pytest.mark.exhaustive
