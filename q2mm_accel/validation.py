@@ -16,6 +16,7 @@ from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.model.vibrations import NormalModes, normal_modes_of, rigid_motions
+from q2mm_accel.problem.checks import used_parameters
 from q2mm_accel.stationary import StationaryPoint, relax_systems
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
@@ -299,7 +300,7 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
     start = relax_systems(chosen, forcefield, max_steps=0, n_maximized=expected, batch_size=batch_size)
     relaxed = relax_systems(chosen, forcefield, n_maximized=expected, batch_size=batch_size)
     values, bounds = forcefield.parameters, forcefield.bounds
-    used = _used(chosen, forcefield)
+    used = used_parameters(chosen, forcefield)
     movable = bounds.lb < bounds.ub
     at_bounds = used & movable & ((values <= bounds.lb) | (values >= bounds.ub))
     labels = forcefield.labels
@@ -316,18 +317,6 @@ def _imaginary(molecule: Molecule) -> int:
     if molecule.hessian is None:
         return 0
     return int(np.sum(molecule.normal_modes.frequencies < IMAGINARY))
-
-
-def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
-    """Which parameters terms use, (n_parameters,)."""
-    used = np.zeros(forcefield.n_parameters, dtype=bool)
-    for system in systems:
-        for name in system.kinds:
-            used[forcefield.positions(name)[system.terms(name)[1]]] = True
-        for name in system.pair_kinds:
-            pairs = system.pairs(name)
-            used[forcefield.positions(name)[pairs.types[np.unique(pairs.atoms)]]] = True
-    return used
 
 
 def _negative(forcefield: ForceField) -> list[int]:

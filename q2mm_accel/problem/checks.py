@@ -309,7 +309,7 @@ def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
     Warns:
         UnusedParameterWarning: there are some; the message names the first.
     """
-    depends = _used(systems, space.forcefield)[:, None] & (space.coefficients != 0.0)
+    depends = used_parameters(systems, space.forcefield)[:, None] & (space.coefficients != 0.0)
     used = np.zeros(len(space.free), dtype=bool)
     used[space.columns[depends]] = True
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
@@ -321,7 +321,7 @@ def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
         )
 
 
-def _used(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
+def used_parameters(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
     """Whether a term uses the parameter, (n_parameters,)."""
     used = np.zeros(forcefield.n_parameters, dtype=bool)
     for system in systems:
