@@ -19,7 +19,7 @@ from q2mm_accel.parameters.space import ParameterSpace
 from q2mm_accel.problem.arrays import Problem
 from q2mm_accel.problem.build import Relaxed, build_problem
 from q2mm_accel.problem.checks import check_resolution
-from q2mm_accel.problem.layout import place_systems, plan_stacks, quantised
+from q2mm_accel.problem.layout import Stack, place_systems, plan_stacks, quantised
 from q2mm_accel.problem.precision import in_precision
 
 _LEAST_COLUMNS = 6
@@ -92,7 +92,7 @@ class FitInputs:
             PrecisionError: a reference needs more.
         """
         check_resolution(self.references, self.moving, precision)
-        return in_precision(self._built(n_shares(self.mesh), self.batch_size), precision)
+        return in_precision(self._built(), precision)
 
     def arrays(self, precision: str) -> Problem:
         """The problem in one of `runtime.PRECISIONS`, on its devices; made once. Raises as `host_arrays` does."""
@@ -102,27 +102,30 @@ class FitInputs:
                 self._placed[precision] = placed(problem, self.mesh)
         return self._placed[precision]
 
-    def _built(self, n_devices: int, batch_size: int | None) -> Problem:
-        sizes = [system.molecule.n_atoms for system in self.systems]
+    @cached_property
+    def _stacks(self) -> list[Stack]:
+        return plan_stacks([system.molecule.n_atoms for system in self.systems], n_shares(self.mesh), self.batch_size)
+
+    def _built(self) -> Problem:
         return build_problem(
             self.moving,
             self.space,
             self.references,
-            plan_stacks(sizes, n_devices, batch_size),
+            self._stacks,
             weights=self.weights,
             priors=self.priors,
             loss=self.loss,
             f_scale=self.f_scale,
-            relaxed=Relaxed(self.systems, self.upward, n_devices, batch_size, self.penalty),
+            relaxed=Relaxed(self.systems, self.upward, n_shares(self.mesh), self.batch_size, self.penalty),
         )
 
-    def spread(self, directions: Sequence[tuple[int, np.ndarray]]) -> "Spread":
+    def spread(self, directions: Sequence[tuple[int, np.ndarray]]) -> Spread:
         """Mass-weighted directions of molecules as columns that stand where the molecules do.
 
         Args:
             directions: numbers of systems, and directions (3 n_atoms,), atom by atom.
         """
-        stacks = plan_stacks([each.molecule.n_atoms for each in self.systems], n_shares(self.mesh), self.batch_size)
+        stacks = self._stacks
         slots, taken = place_systems(stacks), np.zeros(len(self.systems), dtype=np.int64)
         # few widths, for each compiles a program
         width = max(_LEAST_COLUMNS, quantised(max(np.bincount([system for system, _ in directions]))))
