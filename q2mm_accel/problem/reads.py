@@ -167,7 +167,7 @@ def _scales(references: ReferenceTable, systems: Sequence[System]) -> tuple[np.n
     factor[references.is_kind("torsion_angle")] = 1.0 / DEGREE
     # an angle is computed as its supplement
     factor[references.is_kind("bond_angle")], shift[references.is_kind("bond_angle")] = -1.0 / DEGREE, 180.0
-    for kind, scales in (("normal_mode", _scales_of_modes), ("mode_displacement", _scales_of_displacements)):
+    for kind, scales in (("normal_mode", scales_of_modes), ("mode_displacement", _scales_of_displacements)):
         of_kind = references.is_kind(kind)
         for number in np.unique(references.system[of_kind]):
             rows = np.flatnonzero(of_kind & (references.system == number))
@@ -176,7 +176,7 @@ def _scales(references: ReferenceTable, systems: Sequence[System]) -> tuple[np.n
     return factor, shift
 
 
-def _scales_of_modes(modes: NormalModes, floor: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def scales_of_modes(modes: NormalModes, floor: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Elements of Vᵀ M^-½ H M^-½ V [hartree/(bohr² u)] become ν_i δ_ij + (element - λ_i δ_ij) / (f_i + f_j) [cm⁻¹]."""
     (row, column), size = index, np.abs(modes.frequencies)
     factor = FREQUENCY_FACTOR**2 / (np.maximum(size[row], floor) + np.maximum(size[column], floor))

@@ -20,6 +20,7 @@ from q2mm_accel.errors import LinearityError, OptionError, SolverError
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
+from q2mm_accel.problem.reads import scales_of_modes
 from q2mm_accel.solvers.quadratic import QuadraticProgram
 from q2mm_accel.solvers.unknowns import Unknowns, elements_of, unknowns_of
 from q2mm_accel.units import FREQUENCY_FACTOR
@@ -137,10 +138,9 @@ class _Quadratic:
         sizes = np.sqrt(np.maximum(np.diag(self.curvature) / 2.0, 0.0))
         self.unit = 1.0 / np.where(sizes > 0.0, sizes, 1.0)
         normals, self.limits, self.elements = unknowns.inequalities()
-        # one copy of the rows, in units in which all columns have norm 1
-        self.normals = normals * self.unit
+        # in units in which all columns have norm 1
         matrix = 0.5 * self.unit[:, None] * self.curvature * self.unit
-        self.program = QuadraticProgram(matrix + _RIDGE**2 * np.eye(len(matrix)), self.normals)
+        self.program = QuadraticProgram(matrix + _RIDGE**2 * np.eye(len(matrix)), normals * self.unit)
 
     def at(self, y: np.ndarray) -> float:
         """The loss."""
@@ -163,16 +163,17 @@ class _Quadratic:
         slopes = self.calls.stiffness(self.x, directions).T @ self.tangent
         here = [each.direction @ each.modes.relative(self._here) @ each.direction for each in held]
         self.program.add(slopes * self.unit)
-        self.normals = np.vstack([self.normals, slopes * self.unit])
         self.limits = np.append(self.limits, stiffness - np.array(here) + slopes @ self.origin)
 
     def minimum(self, centre: np.ndarray) -> _Solution:
         """The minimum within bounds and above all stiffnesses; undetermined unknowns stay at the centre, (n_free,)."""
         unit, count = self.unit, len(self.elements)
-        found = self.program.minimum(0.5 * unit * self.gradient(centre), self.limits - self.normals @ (centre / unit))
+        found = self.program.minimum(
+            0.5 * unit * self.gradient(centre), self.limits - self.program.normals @ (centre / unit)
+        )
         y, active = centre + unit * found.point, found.multipliers > 0.0
         value = self.at(y)
-        left = 0.5 * unit * self.gradient(y) - self.normals.T @ found.multipliers
+        left = 0.5 * unit * self.gradient(y) - self.program.normals.T @ found.multipliers
         # where everything fits exactly, residuals are rounding
         length = np.sqrt(max(value, _ROUNDING * self.value, np.finfo(float).tiny))
         optimality = float(np.max(np.abs(left), initial=0.0)) / length
@@ -315,19 +316,20 @@ def _modes_of(inputs: FitInputs) -> list[_Modes]:
     for system in np.unique(references.system[chosen]):
         modes, rows = inputs.systems[system].molecule.normal_modes, np.flatnonzero(chosen & (references.system == system))
         count = len(modes.eigenvalues)
-        places, floors = np.full((count, count), -1), np.zeros((count, count))
-        for first, second in (references.indices[rows, :2].T, references.indices[rows, 1::-1].T):
-            places[first, second], floors[first, second] = rows, references.floor[rows]
+        index = references.indices[rows, :2].T
+        places, factors = np.full((count, count), -1), np.ones((count, count))
+        for first, second in (index, index[::-1]):
+            places[first, second] = rows
+            factors[first, second] = scales_of_modes(modes, references.floor[rows], index)[0]
         if np.any(places < 0):
             continue
         numbers = np.flatnonzero(modes.eigenvalues > 0.0)
         inside = np.ix_(numbers, numbers)
-        values, frequencies = modes.eigenvalues[numbers], modes.frequencies[numbers]
-        size = np.maximum(frequencies[:, None], floors[inside]) + np.maximum(frequencies[None], floors[inside])
+        values = modes.eigenvalues[numbers]
         stiffness = np.maximum(values, (SOFTEST / FREQUENCY_FACTOR) ** 2)
-        scales = size / (FREQUENCY_FACTOR**2 * np.sqrt(np.outer(stiffness, stiffness)))
+        scales = 1.0 / (factors[inside] * np.sqrt(np.outer(stiffness, stiffness)))
         vectors = modes.vectors[:, numbers] / np.sqrt(stiffness)
-        quantum = np.diag(frequencies)
+        quantum = np.diag(modes.frequencies[numbers])
         results.append(_Modes(int(system), numbers, places[inside], quantum, scales, values / stiffness, vectors))
     return results
 

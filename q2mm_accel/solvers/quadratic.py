@@ -28,7 +28,11 @@ class Minimum(NamedTuple):
 
 
 class QuadraticProgram:
-    """Functions ½ zᵀ M z + mᵀ z with the same M, under inequalities A z >= b that may become more."""
+    """Functions ½ zᵀ M z + mᵀ z with the same M, under inequalities A z >= b that may become more.
+
+    Attributes:
+        normals: A, shape (m, n).
+    """
 
     def __init__(self, matrix: np.ndarray, normals: np.ndarray) -> None:
         """Factorize.
@@ -38,7 +42,7 @@ class QuadraticProgram:
             normals: A, shape (m, n).
         """
         self._factor = cholesky(matrix, lower=True)
-        self._normals, self._turned = np.zeros((0, len(matrix))), np.zeros((len(matrix), 0))
+        self.normals, self._turned = np.zeros((0, len(matrix))), np.zeros((len(matrix), 0))
         self._active = np.zeros(0, dtype=bool)
         self.add(normals)
 
@@ -49,7 +53,7 @@ class QuadraticProgram:
             normals: shape (k, n).
         """
         turned = solve_triangular(self._factor, normals.T, lower=True)
-        self._normals, self._turned = np.vstack([self._normals, normals]), np.hstack([self._turned, turned])
+        self.normals, self._turned = np.vstack([self.normals, normals]), np.hstack([self._turned, turned])
         self._active = np.append(self._active, np.zeros(len(normals), dtype=bool))
 
     def minimum(self, slope: np.ndarray, limits: np.ndarray) -> Minimum:
@@ -63,7 +67,7 @@ class QuadraticProgram:
             SolverError: no point fulfils all inequalities.
         """
         free = -solve_triangular(self._factor, solve_triangular(self._factor, slope, lower=True), lower=True, trans=1)
-        short = limits - self._normals @ free
+        short = limits - self.normals @ free
         sizes = np.linalg.norm(self._turned, axis=0)
         if np.any(short[sizes == 0.0] > 0.0):
             raise SolverError("no point fulfils all inequalities, for one of them has no unknown. Widen the bounds.")
