@@ -8,13 +8,14 @@ from pathlib import Path
 
 import jax
 
-from q2mm_accel.benchmark import devices, hold, jacobians, native, precision, scaling, speed
+from q2mm_accel.benchmark import devices, hold, jacobians, native, precision, relaxed, scaling, speed
 from q2mm_accel.io.results import write_json
 
 _TABLES = {
     "speed": (),
     "jacobians": (),
     "hold": (),
+    "relaxed": (),
     "native": native.PARTS,
     "precision": precision.PARTS,
     "devices": devices.PARTS,
@@ -32,6 +33,7 @@ def main() -> None:
         "speed": lambda: _speed(results, options.rounds, options.quick),
         "jacobians": lambda: jacobians.run(results, options.rounds, options.quick),
         "hold": lambda: hold.run(results, options.quick),
+        "relaxed": lambda: relaxed.run(results, options.rounds, options.quick),
         "native": lambda: native.run(results, options.only, options.rounds, options.limit, options.quick),
         "precision": lambda: precision.run(results, options.only, options.rounds, options.quick),
         "devices": lambda: devices.run(results, options.only, options.rounds, options.quick),
@@ -61,7 +63,8 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m q2mm_accel.benchmark", description="Times of the fused objective.")
     subjects = (
-        "evaluations; Jacobians; direct solves; fits; digits and times of float32; or memory, several devices and start"
+        "evaluations; Jacobians; direct solves; relaxations; fits; digits and times of float32; or memory, several devices "
+        "and start"
     )
     parser.add_argument("what", nargs="?", choices=_TABLES, default="speed", help=subjects)
     parser.add_argument("--quick", action="store_true", help="only CH3F, small molecules or few tables: a minute or so")

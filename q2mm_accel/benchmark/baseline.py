@@ -11,18 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import KINDS, Form, form_named
+from q2mm_accel.model.kinds import KINDS, Form, Kind, PairKind, form_named
 from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE, FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 
-def _distance(x, atoms):
+def distances(x, atoms):
+    """Of pairs of atoms (n, 2), from coordinates (n_atoms, 3)."""
     return jnp.sqrt(jnp.sum((x[atoms[:, 0]] - x[atoms[:, 1]]) ** 2, axis=1))
 
 
-def _angle(x, atoms):
+def angles(x, atoms):
+    """[rad] at the second of three atoms (n, 3), from coordinates (n_atoms, 3)."""
     first, second = x[atoms[:, 0]] - x[atoms[:, 1]], x[atoms[:, 2]] - x[atoms[:, 1]]
     cross = jnp.cross(first, second)
     return jnp.arctan2(jnp.sqrt(jnp.sum(cross**2, axis=1)), jnp.sum(first * second, axis=1))
@@ -35,34 +37,54 @@ def _dihedral(x, atoms):
     return jnp.arctan2(sine, jnp.sum(jnp.cross(first, axis) * normal, axis=1))
 
 
-def _split(forcefield: ForceField, parameters):
-    blocks, start = {}, 0
-    for kind, declared in KINDS.items():
-        width = len(declared.parameters)
-        stop = start + width * forcefield.n_types(kind)
-        blocks[kind] = parameters[start:stop].reshape(-1, width)
-        start = stop
-    return blocks
+_MEASURES = {"distance": distances, "angle": angles, "dihedral": _dihedral}
 
 
-def _energy(form: Form, system: System, forcefield: ForceField, parameters, x):
-    blocks, total = _split(forcefield, parameters), 0.0
-    for kind, potential in (("bond", form.energies["bond"]), ("urey_bradley", form.energies["urey_bradley"])):
-        k, equilibrium = blocks[kind][system.terms(kind)[1]].T
-        total += jnp.sum(potential(_distance(x, system.terms(kind)[0]) - equilibrium, k, equilibrium))
-    k, equilibrium = blocks["angle"][system.angle_types].T
-    equilibrium = equilibrium * DEGREE
-    total += jnp.sum(form.energies["angle"](_angle(x, system.angle_atoms) - equilibrium, k, equilibrium))
-    k = blocks["torsion"][system.torsion_types, 0]
-    fixed = (each.astype(x.dtype) for each in (forcefield.torsion_periodicities, forcefield.torsion_phases * DEGREE))
-    total += jnp.sum(
-        form.energies["torsion"](_dihedral(x, system.torsion_atoms), k, *(f[system.torsion_types] for f in fixed))
-    )
-    if len(system.vdw_pairs):
-        first, second = (blocks["vdw"][system.vdw_types[system.vdw_pairs[:, i]]] for i in range(2))
-        radius = form.combinations["vdw_radii"](first[:, 0], second[:, 0])
-        total += jnp.sum(form.energies["vdw"](_distance(x, system.vdw_pairs), radius, jnp.sqrt(first[:, 1] * second[:, 1])))
+def energy(system: System, forcefield: ForceField, parameters, x):
+    """The energy of one molecule [kcal/mol], term by term in plain JAX.
+
+    Args:
+        system: the molecule with its terms, of kinds that read no parameters of others.
+        forcefield: the force field.
+        parameters: shape (n_parameters,).
+        x: shape (n_atoms, 3) [Å].
+
+    Returns:
+        A scalar.
+    """
+    form, start, total = form_named(forcefield.form), 0, 0.0
+    for name, kind in KINDS.items():
+        width = len(kind.parameters)
+        block = parameters[start : start + width * forcefield.n_types(name)].reshape(-1, width)
+        start += block.size
+        if block.size and isinstance(kind, Kind):
+            total += jnp.sum(_terms(form, kind, system, forcefield, block, x))
+        elif block.size:
+            total += jnp.sum(_pairs(form, kind, system, block, x))
     return total
+
+
+def _terms(form: Form, kind: Kind, system: System, forcefield: ForceField, block, x):
+    assert not kind.reads, f"terms of the kind {kind.name} read parameters of others"
+    atoms, types = system.terms(kind.name)
+    constants = [getattr(forcefield, each.field) * (DEGREE if each.unit == "degrees" else 1.0) for each in kind.constants]
+    own = [block[types, place] * (DEGREE if each.unit == "degrees" else 1.0) for place, each in enumerate(kind.parameters)]
+    seen = []
+    for each in form.coordinates_of(kind):
+        value = _MEASURES[each.measure](x, atoms[:, list(each.atoms)])
+        if each.equilibrium is not None:
+            value = value - own[each.equilibrium]
+            if each.measure == "dihedral":
+                value = value - 2.0 * jnp.pi * jnp.round(value / (2.0 * jnp.pi))
+        seen.append(value)
+    return form.energies[kind.name](*seen, *own, *(each.astype(x.dtype)[types] for each in constants))
+
+
+def _pairs(form: Form, kind: PairKind, system: System, block, x):
+    pairs, types, factors = system.pairs(kind.name)
+    first, second = (block[types[pairs[:, place]]] for place in range(2))
+    combined = [form.combinations[field](first[:, i], second[:, i]) for i, field in enumerate(kind.fields)]
+    return factors.astype(x.dtype) * form.energies[kind.name](distances(x, pairs), *combined)
 
 
 def baseline(systems: Sequence[System], forcefield: ForceField, references: Iterable[Reference]):
@@ -108,7 +130,6 @@ def with_spectra(systems: Sequence[System], forcefield: ForceField, references: 
 
 
 def _molecule(system: System, forcefield: ForceField, references: ReferenceTable, dtype: type):
-    form = form_named(forcefield.form)
     modes = references.indices[:, 0]
     values, weights = references.value.astype(dtype), references.weight.astype(dtype)
     scale = 1.0 / np.sqrt(np.repeat(system.molecule.masses, 3))
@@ -117,7 +138,7 @@ def _molecule(system: System, forcefield: ForceField, references: ReferenceTable
 
     def loss(parameters):
         parameters = parameters.astype(dtype)
-        hessian = jax.hessian(lambda x: _energy(form, system, forcefield, parameters, x.reshape(-1, 3)))(coordinates)
+        hessian = jax.hessian(lambda x: energy(system, forcefield, parameters, x.reshape(-1, 3)))(coordinates)
         eigenvalues, _ = jnp.linalg.eigh(hessian * to_weighted)
         computed = FREQUENCY_FACTOR * jnp.sign(eigenvalues) * jnp.sqrt(jnp.abs(eigenvalues))
         return jnp.sum((weights * (values - computed[modes])) ** 2), computed

@@ -35,7 +35,7 @@ def start_and_bounds(
         bounds = box(space, bounds_between(limits.lb / space.scale, limits.ub / space.scale))
     bounds = as_bounds(bounds, labels)
     start = parameter_vector(space.start if x0 is None else x0, labels, "x0")
-    check_inside(start, bounds, space)
+    start = inside(start, bounds, space)
     parameters, names = space.expand(start), space.forcefield.labels
     for number, wanted in space.forcefield.with_parameters(parameters).unphysical().items():
         raise ParameterError(
@@ -148,18 +148,23 @@ def _from_pairs(pairs: Sequence) -> Bounds:
         raise ParameterError(f"bounds must be real numbers: {error}.") from error
 
 
-def check_inside(vector: np.ndarray, bounds: Bounds, space: ParameterSpace) -> None:
-    """Check that a start lies within its bounds.
+def inside(vector: np.ndarray, bounds: Bounds, space: ParameterSpace) -> np.ndarray:
+    """A start within its bounds: what lies outside by no more than rounding, as from another scale, is moved onto them.
+
+    Returns:
+        Shape (n,).
 
     Raises:
-        ParameterError: it does not; the message names the first parameter outside, with its values in physical units.
+        ParameterError: it lies outside by more; the message names the first such parameter, in physical units.
     """
-    for number in np.flatnonzero((vector < bounds.lb) | (vector > bounds.ub)).tolist():
+    found = np.clip(vector, bounds.lb, bounds.ub)
+    for number in np.flatnonzero(np.abs(vector - found) > ROUNDING * np.abs(found)).tolist():
         place = int(space.free[number])
         scale, unit = space.scale[place], space.forcefield.each(lambda parameter: parameter.unit)[place]
         value, low, high = scale * vector[number], scale * bounds.lb[number], scale * bounds.ub[number]
-        inside = f" (x[{number}] is {vector[number]:.6g}, in units of {scale:g})" if scale != 1.0 else ""
+        scaled = f" (x[{number}] is {vector[number]:.6g}, in units of {scale:g})" if scale != 1.0 else ""
         raise ParameterError(
             f"parameter {number} of {len(vector)} ({space.labels[number]}) starts at {value:.6g} {unit}, outside its bounds "
-            f"{low:.6g} to {high:.6g}{inside}. Change the start or pass other bounds."
+            f"{low:.6g} to {high:.6g}{scaled}. Change the start or pass other bounds."
         )
+    return found

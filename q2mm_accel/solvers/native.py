@@ -13,7 +13,7 @@ from q2mm_accel.errors import CheckpointWarning, NonFiniteError, warn_user
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.model.arguments import parameter_vector
-from q2mm_accel.parameters.bounds import as_bounds, check_inside
+from q2mm_accel.parameters.bounds import as_bounds, inside
 from q2mm_accel.solvers.fits import Fits, begin, usual_lanes
 from q2mm_accel.solvers.lane import SENTENCES, Setting, Status
 from q2mm_accel.solvers.options import Options, check_method
@@ -53,7 +53,7 @@ def solve(
         method = "lbfgsb" if bounded else "lbfgs"
     check_method(method)
     start = parameter_vector(x0, inputs.labels, "x0")
-    check_inside(start, limits, inputs.space)
+    start = inside(start, limits, inputs.space)
     saver = None
     if options.checkpoint is not None:
         saver = Checkpointer(options.checkpoint, options.checkpoint_every, replaces=inputs.fingerprint)
@@ -86,7 +86,7 @@ def _resumed(
     """
     fits = fits_from(inputs, method, start, limits, replace(options, lanes=options.lanes or n_lanes(known)))
     best = parameter_vector(known.x, inputs.labels, "x0")
-    check_inside(best, limits, inputs.space)
+    best = inside(best, limits, inputs.space)
     difference = restore(fits, known)
     if difference is None:
         return fits, best

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import OptimizeResult
 from tolerances import LOSS, ROUNDING
 
-from q2mm_accel.benchmark import devices, hold, jacobians, precision
+from q2mm_accel.benchmark import devices, hold, jacobians, precision, relaxed
 from q2mm_accel.benchmark.__main__ import parsed
 from q2mm_accel.benchmark.cases import objectives
 from q2mm_accel.benchmark.fits import CASES, Recorder
@@ -106,6 +106,16 @@ def test_the_table_of_direct_solves(monkeypatch, capsys):
     (row,) = results["hold"]
     assert (row["parameters"], row["data"], row["negative"], row["imaginary"], row["held"]) == (4, 9, 0, 0, True)
     assert row["rms_own"] < 60.0 and row["bond"] < 0.01 and "water" in capsys.readouterr().out
+
+
+@pytest.mark.exhaustive
+def test_the_table_of_relaxations(capsys):
+    results = {}
+    relaxed.run(results, rounds=2, quick=True)
+    (row,) = results["relaxed"]
+    assert (row["parameters"], row["references"], row["most_steps"]) == (12, 24, 2)  # 4 bonds, 6 angles, 14 eigenvalues
+    assert max(row["loss_difference"], row["gradient_difference"]) < 1e-6  # where L-BFGS stops
+    assert "peers' way / fun_and_jac" in capsys.readouterr().out
 
 
 def test_errors_count_modes_that_are_not_finite():

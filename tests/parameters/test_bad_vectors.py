@@ -177,3 +177,10 @@ BATCHES = {
 def test_a_batch_is_refused_when_it_is(objective, fault):
     vectors, words = BATCHES[fault]
     assert_refused(lambda: objective.fun_batch(vectors), ParameterError, words)
+
+
+def test_what_rounding_puts_outside_is_moved_onto_the_bound():
+    forcefield_at_bound = forcefield(bond_lengths=[np.nextafter(3.0, 4.0)])
+    assert build(forcefield_at_bound).x0[1] == 3.0
+    with pytest.raises(ParameterError, match="starts at 3"):
+        build(forcefield(bond_lengths=[3.0 + 1e-9]))
