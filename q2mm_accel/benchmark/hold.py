@@ -15,6 +15,7 @@ TERMS = {
     "Urey-Bradley": {"urey_bradley": True},
     "couplings": {"urey_bradley": False, "couplings": True},
     "mm3": {"form": "mm3", "urey_bradley": False},
+    "van der Waals": {"vdw": True},
 }
 """The choices of terms that are compared."""
 
@@ -23,7 +24,8 @@ def cases(quick: bool) -> list[tuple[str, str]]:
     """Names of problems, and of `TERMS`."""
     if quick:
         return [("ch3f", terms) for terms in TERMS]
-    return [*((name, terms) for terms in TERMS for name in (*SMALL, "small")), ("rh-enamide", "Urey-Bradley")]
+    small = [(name, terms) for terms in TERMS if terms != "van der Waals" for name in (*SMALL, "small")]
+    return [*small, ("rh-enamide", "Urey-Bradley"), ("rh-enamide", "van der Waals")]
 
 
 def run(results: dict, quick: bool) -> None:

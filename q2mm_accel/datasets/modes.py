@@ -1,5 +1,6 @@
 """Data sets as problems of normal modes: no force at the QM geometries, and QM's vibrations there."""
 
+import numpy as np
 from scipy.optimize import OptimizeResult
 
 from q2mm_accel.datasets.problems import PROBLEMS, TRANSITION_STATES, FitProblem
@@ -18,6 +19,9 @@ DISPLACEMENT = 100.0
 """Weight of displacements along modes [1/(Å u^1/2)]: 0.01 Å u^1/2 count as much as 50 cm⁻¹."""
 METAL_DISPLACEMENT = 300.0
 """The same for large sets with metals, whose types hold their molecules less tightly."""
+CROWDED_DISPLACEMENT, STIFFNESS, CROWDED_STIFFNESS = 150.0, 0.5, 0.65
+"""With van der Waals terms: their forces between many atoms are large and change soon, so that less force is asked away and
+more stiffness wanted than otherwise."""
 TORSION_WIDTH = 10.0
 """[kcal/mol] by which a torsion's or improper's constant is held near 0. Those of planar groups can cancel each other at the
 QM geometry with constants of thousands, and let the molecule go as soon as it moves."""
@@ -26,7 +30,9 @@ COUPLING_WIDTH = 100.0
 """The same for couplings [kcal/mol/Å² or /rad²]."""
 
 
-def load_modes_problem(name: str, form: str = "harmonic", urey_bradley: bool = True, couplings: bool = False) -> FitProblem:
+def load_modes_problem(
+    name: str, form: str = "harmonic", urey_bradley: bool = True, couplings: bool = False, vdw: bool = False
+) -> FitProblem:
     """A problem: stay at the QM geometry and vibrate there as QM says, with all the terms that the geometry shows.
 
     The curvature of transition states is turned (`Molecule.as_minimum`), so that the force field holds them as minima.
@@ -36,6 +42,7 @@ def load_modes_problem(name: str, form: str = "harmonic", urey_bradley: bool = T
         form: functional form.
         urey_bradley: whether outer atoms of angles get distance terms.
         couplings: whether bonds and angles that share atoms are coupled.
+        vdw: whether atoms more than two bonds apart have van der Waals terms, with UFF's parameters; these are not fitted.
 
     Returns:
         The problem, for `FusedObjective.solve_linear` in the form "harmonic".
@@ -53,11 +60,12 @@ def load_modes_problem(name: str, form: str = "harmonic", urey_bradley: bool = T
         stretch_stretch=couplings,
         stretch_bend=couplings,
         bend_bend=couplings,
+        vdw=vdw,
     )
+    weight = METAL_DISPLACEMENT if name == "rh-enamide" else DISPLACEMENT
     references = ReferenceData()
     for number, molecule in enumerate(molecules):
-        weight = METAL_DISPLACEMENT if name == "rh-enamide" else DISPLACEMENT
-        references.add_normal_modes(molecule, system=number, weight_displacement=weight)
+        references.add_normal_modes(molecule, system=number, weight_displacement=CROWDED_DISPLACEMENT if vdw else weight)
     return FitProblem(systems, estimate_force_constants(systems, start), references, priors=_priors(start))
 
 
@@ -77,11 +85,21 @@ def _molecules(name: str) -> list[tuple[Molecule, bool]]:
 
 
 def objective_of(problem: FitProblem) -> FusedObjective:
-    """The objective of a problem, in units of typical changes."""
-    scale = problem.forcefield.typical_scale
+    """The objective of a problem, in units of typical changes; parameters of van der Waals terms stay as they are."""
+    forcefield = problem.forcefield
     return FusedObjective(
-        problem.systems, problem.forcefield, problem.references, parameter_scale=scale, priors=problem.priors
+        problem.systems,
+        forcefield,
+        problem.references,
+        parameter_scale="typical",
+        active=_fitted(forcefield),
+        priors=problem.priors,
     )
+
+
+def _fitted(forcefield: ForceField) -> np.ndarray:
+    """Which of all parameters are."""
+    return ~np.array([label.startswith("vdw ") for label in forcefield.labels])
 
 
 def solved(objective: FusedObjective, maxiter: int = 1000) -> OptimizeResult:
@@ -95,14 +113,16 @@ def solved(objective: FusedObjective, maxiter: int = 1000) -> OptimizeResult:
         As `FusedObjective.solve_linear`, or as `FusedObjective.solve_native`.
     """
     forcefield, inputs = objective.space.forcefield, objective.inputs
+    stiffness = CROWDED_STIFFNESS if forcefield.n_types("vdw") else STIFFNESS
     if forcefield.form == "harmonic":
-        return objective.solve_linear()
+        return objective.solve_linear(stiffness)
     arrays = {**forcefield.arrays, "labels": forcefield.labels, "limits": forcefield.limits}
     harmonic = FusedObjective(
         inputs.systems,
         ForceField(form="harmonic", **arrays),
         inputs.references,
         parameter_scale=inputs.space.scale,
+        active=_fitted(forcefield),
         priors=_priors(forcefield),
     )
-    return objective.solve_native("levenberg-marquardt", x0=harmonic.solve_linear().x, maxiter=maxiter)
+    return objective.solve_native("levenberg-marquardt", x0=harmonic.solve_linear(stiffness).x, maxiter=maxiter)
