@@ -1,0 +1,110 @@
+"""References at own minima that are known on paper: all that an objective computes, fits, copies, and what has no value."""
+
+import pickle
+from functools import cache
+
+import numpy as np
+import pytest
+import relaxed_pairs
+import tolerances
+from relaxed_pairs import FORCEFIELD, LABELS, SYSTEMS, VALUES, WEIGHTS, on_paper
+
+from q2mm_accel import FusedObjective, Reference
+from q2mm_accel.errors import NonFiniteError, RelaxationError
+
+objective = cache(relaxed_pairs.objective)
+
+
+def changed(**values) -> np.ndarray:
+    """The start with other values, named as labels are, with _ for blanks."""
+    x = objective().x0.copy()
+    for name, value in values.items():
+        x[LABELS.index(name.replace("_", " "))] = value
+    return x
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0.0, atol=tolerances.RELAXED_JAC * np.abs(expected).max())
+
+
+def test_all_that_is_computed_is_as_on_paper():
+    own = objective()
+    x, direction = own.x0, np.array([10.0, 0.02, -30.0, 0.01, 0.1, 0.02])
+    assert own.labels == LABELS
+    values, slopes, second = on_paper(x)
+    residuals, jacobian = WEIGHTS * (VALUES - values), -WEIGHTS[:, None] * slopes
+    assert_close(own.predictions(x), values)
+    assert_close(own.residuals(x), residuals)
+    assert_close(own.residuals_jac(x), jacobian)
+    assert own.fun(x) == pytest.approx(residuals @ residuals, rel=tolerances.RELAXED_JAC)
+    assert_close(own.jac(x), 2.0 * jacobian.T @ residuals)
+    assert_close(own.hess(x), 2.0 * jacobian.T @ jacobian)
+    exact = 2.0 * jacobian.T @ jacobian
+    exact[2, 2] -= 2.0 * WEIGHTS[2] * residuals[2] * second
+    assert_close(own.hessp(x, direction), exact @ direction)
+    others = np.stack([x, changed(bond_0_r0=1.0), changed(bond_1_k=900.0)])
+    assert_close(own.fun_batch(others), [np.sum((WEIGHTS * (VALUES - on_paper(each)[0])) ** 2) for each in others])
+
+
+FUNCTIONS = {
+    "fun": lambda own, x: own.fun(x),
+    "jac": lambda own, x: own.jac(x),
+    "predictions": lambda own, x: own.predictions(x),
+    "residuals": lambda own, x: own.residuals(x),
+    "residuals_jac": lambda own, x: own.residuals_jac(x),
+    "hess": lambda own, x: own.hess(x),
+    "hessp": lambda own, x: own.hessp(x, np.ones(len(x))),
+    "fun_batch": lambda own, x: own.fun_batch(np.stack([own.x0, x])),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_molecules_that_are_not_held_are_never_used(function):
+    """A length alone is read of them, whose derivative would be 0: neither that nor anything else is a result."""
+    own = objective()
+    value = own.fun(own.x0)
+    with pytest.raises(RelaxationError, match=r"hold 1 molecule\(s\).*: hf: .* bounds: none\. Best.*in \.best"):
+        FUNCTIONS[function](own, changed(bond_0_k=-600.0))
+    # named with the parameter that makes no sense
+    with pytest.raises(RelaxationError, match=r"arar: .*not finite.*bounds: vdw 0 epsilon = -0\.1\."):
+        FUNCTIONS[function](own, changed(vdw_0_epsilon=-0.1))
+    assert own.best is not None and own.best.fun <= value
+    assert own.fun(own.x0) == value
+
+
+def test_parameters_at_the_end_of_their_range_are_errors_that_name_them_or_make_sense():
+    # atoms that do not interact stay where they are
+    loose = objective().predictions(changed(vdw_0_epsilon=0.0))
+    assert_close(loose, [*on_paper(objective().x0)[0][:3], 3.65])
+    with pytest.raises(NonFiniteError, match=r"bounds: vdw 0 radius = 0\."):
+        objective().fun(changed(vdw_0_radius=0.0))
+    with pytest.raises(RelaxationError, match=r"co: "):
+        objective().fun(changed(bond_1_k=-1.0))
+
+
+def test_a_fit_finds_them_and_one_that_starts_without_is_an_error():
+    fit = objective().solve_native("levenberg-marquardt")
+    assert fit.success and fit.fun <= tolerances.RECOVERED_LOSS * objective().fun(objective().x0)
+    np.testing.assert_allclose(on_paper(fit.x)[0], VALUES, rtol=tolerances.RECOVERED)
+    with pytest.raises(RelaxationError, match=r"hf: "):
+        objective().solve_native("levenberg-marquardt", x0=changed(bond_0_k=-600.0))
+
+
+def test_copies_have_the_same_bits():
+    own, copied = objective(), pickle.loads(pickle.dumps(objective()))
+    x = changed(bond_0_r0=0.96, bond_1_k=1200.0)
+    assert copied.fun(x) == own.fun(x)
+    for name in ("jac", "predictions", "residuals_jac", "hess"):
+        np.testing.assert_array_equal(getattr(copied, name)(x), getattr(own, name)(x))
+    with pytest.raises(RelaxationError, match=r"hf: "):
+        copied.fun(changed(bond_0_k=-600.0))
+
+
+@pytest.mark.parametrize(
+    "system, message", [(0, r"\(hf\): index 1 .* 2 atoms have 1 vibrations"), (3, "there is no system 3; there are 3")]
+)
+def test_vibrations_that_do_not_exist_are_refused(system, message):
+    from q2mm_accel.errors import ReferenceDataError
+
+    with pytest.raises(ReferenceDataError, match=message):
+        FusedObjective(SYSTEMS, FORCEFIELD, [Reference("relaxed_frequency", 1.0, 1.0, system, 1)])
