@@ -10,7 +10,7 @@ import tolerances
 from relaxed_pairs import FORCEFIELD, LABELS, SYSTEMS, VALUES, WEIGHTS, on_paper
 
 from q2mm_accel import FusedObjective, Reference
-from q2mm_accel.errors import NonFiniteError, RelaxationError
+from q2mm_accel.errors import ReferenceDataError, RelaxationError
 
 objective = cache(relaxed_pairs.objective)
 
@@ -29,7 +29,7 @@ def assert_close(found, expected):
 
 def test_all_that_is_computed_is_as_on_paper():
     own = objective()
-    x, direction = own.x0, np.array([10.0, 0.02, -30.0, 0.01, 0.1, 0.02])
+    x, direction = own.x0, np.array([10.0, 0.02, -30.0, 0.01])
     assert own.labels == LABELS
     values, slopes, second = on_paper(x)
     residuals, jacobian = WEIGHTS * (VALUES - values), -WEIGHTS[:, None] * slopes
@@ -54,7 +54,7 @@ FUNCTIONS = {
     "residuals_jac": lambda own, x: own.residuals_jac(x),
     "hess": lambda own, x: own.hess(x),
     "hessp": lambda own, x: own.hessp(x, np.ones(len(x))),
-    "fun_batch": lambda own, x: own.fun_batch(np.stack([own.x0, x])),
+    "fun_batch": lambda own, x: own.fun_batch(np.stack([own.x0, x, own.x0])),
 }
 
 
@@ -65,21 +65,12 @@ def test_molecules_that_are_not_held_are_never_used(function):
     value = own.fun(own.x0)
     with pytest.raises(RelaxationError, match=r"hold 1 molecule\(s\).*: hf: .* bounds: none\. Best.*in \.best"):
         FUNCTIONS[function](own, changed(bond_0_k=-600.0))
-    # named with the parameter that makes no sense
-    with pytest.raises(RelaxationError, match=r"arar: .*not finite.*bounds: vdw 0 epsilon = -0\.1\."):
-        FUNCTIONS[function](own, changed(vdw_0_epsilon=-0.1))
     assert own.best is not None and own.best.fun <= value
     assert own.fun(own.x0) == value
 
 
-def test_parameters_at_the_end_of_their_range_are_errors_that_name_them_or_make_sense():
-    # atoms that do not interact stay where they are
-    loose = objective().predictions(changed(vdw_0_epsilon=0.0))
-    assert_close(loose, [*on_paper(objective().x0)[0][:3], 3.65])
-    with pytest.raises(NonFiniteError, match=r"bounds: vdw 0 radius = 0\."):
-        objective().fun(changed(vdw_0_radius=0.0))
-    with pytest.raises(RelaxationError, match=r"co: "):
-        objective().fun(changed(bond_1_k=-1.0))
+def test_atoms_that_nothing_holds_stay_where_they_are():
+    assert_close(objective().predictions(changed(bond_0_k=0.0)), [0.97, *on_paper(objective().x0)[0][1:]])
 
 
 def test_a_fit_finds_them_and_one_that_starts_without_is_an_error():
@@ -101,10 +92,8 @@ def test_copies_have_the_same_bits():
 
 
 @pytest.mark.parametrize(
-    "system, message", [(0, r"\(hf\): index 1 .* 2 atoms have 1 vibrations"), (3, "there is no system 3; there are 3")]
+    "system, message", [(0, r"\(hf\): index 1 .* 2 atoms have 1 vibrations"), (3, "there is no system 3; there are 2")]
 )
 def test_vibrations_that_do_not_exist_are_refused(system, message):
-    from q2mm_accel.errors import ReferenceDataError
-
     with pytest.raises(ReferenceDataError, match=message):
         FusedObjective(SYSTEMS, FORCEFIELD, [Reference("relaxed_frequency", 1.0, 1.0, system, 1)])

@@ -13,7 +13,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from q2mm_accel.kernel.coordinates import HARMLESS, PIECES, closed, moved, straight
 from q2mm_accel.kernel.hessian import gradients, hessians
-from q2mm_accel.kernel.relaxation import FLAT, Limits, Outcome, Relaxed, relax
+from q2mm_accel.kernel.relaxation import Limits, Outcome, Relaxed, flatness, relax
 from q2mm_accel.kernel.rigid import rigid_motions
 from q2mm_accel.kernel.slopes import by_elements
 from q2mm_accel.kernel.spectrum import KEPT, eigenpairs, mass_weighted
@@ -155,7 +155,7 @@ def _move(found: Relaxed, place, hessian, pull, present):
         return without_rigid(hessian @ without_rigid(vector))
 
     curvatures, modes = (jax.lax.stop_gradient(each) for each in (found.curvatures, found.modes))
-    steep = found.free & (jnp.abs(curvatures) > FLAT * jnp.where(found.free, jnp.abs(curvatures), 0.0).max())
+    steep = found.free & (jnp.abs(curvatures) > flatness(curvatures, found.free))
 
     def solve(_, vector):
         return modes @ jnp.where(steep, (vector @ modes) / jnp.where(steep, curvatures, 1.0), 0.0)
