@@ -18,6 +18,7 @@ from q2mm_accel import (
     validate,
 )
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.problem.checks import used_parameters
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 
@@ -76,10 +77,14 @@ def test_what_has_no_effect_is_named(water):
     assert any(f"without effect, for force constants are 0: {free}" in line for line in found.warnings)
     assert validate(systems, forcefield).idle == ()
     # a coupling of 0 reads equilibria, but they have no effect by it either
-    (coupled,), start = perceive([systems[0].molecule], stretch_bend=True)
-    assert coupled.kinds["bond_bend"].reads and not start.bond_bend_force_constants.any()
-    nothing = start.with_parameters(np.where([label.endswith(" k") for label in start.labels], 0.0, start.parameters))
-    assert validate([coupled], nothing).idle == tuple(label for label in start.labels if label.endswith("0"))
+    coupled, start = perceive([systems[0].molecule], stretch_bend=True)
+    assert coupled[0].kinds["bond_bend"].reads and not start.bond_bend_force_constants.any()
+    for coupling in (0.0, 5.0):
+        loose = replace(start, **{f"{kind}_force_constants": [0.0] for kind in ("bond", "angle")})
+        loose = replace(loose, bond_bend_force_constants=np.full(start.n_types("bond_bend"), coupling))
+        acting = used_parameters(coupled, loose, only_with_effect=True)
+        assert used_parameters(coupled, loose).all()
+        assert acting.tolist() == [label.endswith(" k") or coupling != 0.0 for label in start.labels]
 
 
 def test_bonds_that_break_or_form_are_named():
