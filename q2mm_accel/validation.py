@@ -170,7 +170,7 @@ class Validation:
         negative: labels of bond, angle and other force constants of equilibria that are below 0.
         at_bounds: labels of parameters at a default bound of the force field, but for those that bounds hold.
         unused: labels of parameters that no term uses.
-        idle: labels of equilibria that terms use, all with force constants of 0: nothing depends on them.
+        idle: labels of equilibria that terms use, but only such whose other parameters are all 0: nothing depends on them.
         n_parameters: how many parameters of the force field terms use and bounds let move.
     """
 

@@ -322,9 +322,8 @@ def warn_unused(systems: Sequence[System], references: ReferenceTable, space: Pa
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
         warn_user(
-            f"{len(unused)} of {len(used)} parameters occur in no term of a molecule that has references, which so do not "
-            f"depend on them: "
-            f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
+            f"{len(unused)} of {len(used)} parameters occur in no term of a molecule that has references, so these do not "
+            f"depend on them: {', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
         )
 
