@@ -40,7 +40,14 @@ from q2mm_accel.parameters.space import ParameterSpace, parameter_space
 from q2mm_accel.parameters.ties import Tie
 from q2mm_accel.problem.arrays import Batch, Problem
 from q2mm_accel.problem.balance import balanced_weights
-from q2mm_accel.problem.checks import check_references, check_terms, checked_f_scale, non_finite, warn_unused
+from q2mm_accel.problem.checks import (
+    check_references,
+    check_terms,
+    checked_f_scale,
+    non_finite,
+    suspects,
+    warn_unused,
+)
 from q2mm_accel.problem.frozen import settled
 from q2mm_accel.problem.layout import quantised
 from q2mm_accel.problem.relaxable import checked_penalty, unrelaxed, upward_modes
@@ -176,7 +183,7 @@ class FusedObjective:
             OptionError: an l2, balance, loss, f_scale, precision or batch_size that it cannot have.
 
         Warns:
-            UnusedParameterWarning: no term uses a parameter that x holds.
+            UnusedParameterWarning: no term of a molecule with references uses a parameter that x holds.
             BoundsWarning: tied parameters can leave the force field's bounds.
         """
         require(precision)
@@ -208,7 +215,7 @@ class FusedObjective:
             penalty=None if unrelaxed_penalty is None else checked_penalty(unrelaxed_penalty),
         )
         inputs.arrays(precision)
-        warn_unused(chosen, space)
+        warn_unused(chosen, compared, space)
         self._open(inputs)
 
     def _open(self, inputs: FitInputs) -> None:
@@ -697,7 +704,7 @@ class FusedObjective:
         if self.problem.relaxing:
             ends = self._unrelaxed(vector)
             if ends:
-                return unrelaxed(ends, best)
+                return unrelaxed(ends, suspects(vector, self.space, self.bounds), best)
         computed = self._run(predictions, vector)[: len(self.references)]
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 

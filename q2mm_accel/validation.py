@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
 from q2mm_accel.model import topology
 from q2mm_accel.model.arguments import as_tuple
+from q2mm_accel.model.elements import COVALENT_RADII
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.molecule import Molecule
@@ -26,6 +27,8 @@ FAR = {"bond": 0.05, "angle": 8.0, "torsion": 30.0}
 """Deviations [Å, degrees] from which on a molecule is said not to be held."""
 _BROKEN = 1.3
 """A bond that much longer than at the QM geometry is broken."""
+_APART, _MET = 1.3, 1.15
+"""Atoms that were further apart than that, relative to their covalent radii, and are nearer now, have formed a bond."""
 _WORSE, _ROOM = 1.5, 10.0
 """Frequencies at the own minimum are said to be off if they are that many times further off than at the QM geometry, and
 that much more [cm⁻¹]."""
@@ -92,6 +95,7 @@ class MoleculeValidation:
         matched: shape (K,), which of these is most like each of QM's modes, each taken once.
         expected_imaginary: imaginary modes that QM has.
         broken: bonds that are 1.3 times as long as QM's.
+        formed: atoms that are near enough to be bonded, unlike in QM.
         n_forces: how many independent forces QM has of a molecule without Hessian.
     """
 
@@ -110,6 +114,7 @@ class MoleculeValidation:
     matched: np.ndarray
     expected_imaginary: int
     broken: tuple[str, ...]
+    formed: tuple[str, ...] = ()
     n_forces: int = 0
 
     @property
@@ -134,18 +139,19 @@ class MoleculeValidation:
 
     @property
     def held(self) -> bool:
-        """Whether the force field keeps the molecule: it converged, nothing broke, and no deviation is large."""
+        """Whether the force field keeps the molecule: it converged, bonds are the same, and no deviation is large."""
         near = all(each.largest <= FAR[each.kind] for each in (self.bonds, self.angles, self.torsions))
-        return self.converged and near and not self.broken and self.n_imaginary == 0
+        return self.converged and near and not self.broken and not self.formed and self.n_imaginary == 0
 
     def warnings(self) -> Iterator[str]:
         """What to distrust, in plain words."""
         if not self.converged:
             yield f"{self.name}: no stationary point was found ({self.outcome}); its figures are of the last geometry."
-        if self.broken:
-            yield f"{self.name}: the molecule changes its bonds: {', '.join(self.broken[:3])} broken."
+        changed = [f"{_some(bonds)} {what}" for bonds, what in ((self.broken, "broken"), (self.formed, "formed")) if bonds]
+        if changed:
+            yield f"{self.name}: the molecule changes its bonds: {', '.join(changed)}."
         far = [each.worst for each in (self.bonds, self.angles, self.torsions) if each.largest > FAR[each.kind]]
-        if far and not self.broken:
+        if far and not changed:
             yield f"{self.name}: the force field does not hold the molecule: {', '.join(far)}."
         if self.frequency_rmsd > _WORSE * self.frequency_rmsd_at_qm + _ROOM:
             own, at_qm = self.frequency_rmsd, self.frequency_rmsd_at_qm
@@ -164,6 +170,7 @@ class Validation:
         negative: labels of bond, angle and other force constants of equilibria that are below 0.
         at_bounds: labels of parameters at a default bound of the force field, but for those that bounds hold.
         unused: labels of parameters that no term uses.
+        idle: labels of equilibria that terms use, but only such whose other parameters are all 0: nothing depends on them.
         n_parameters: how many parameters of the force field terms use and bounds let move.
     """
 
@@ -171,6 +178,7 @@ class Validation:
     negative: tuple[str, ...]
     at_bounds: tuple[str, ...]
     unused: tuple[str, ...]
+    idle: tuple[str, ...]
     n_parameters: int
 
     def _all(self, name: str) -> np.ndarray:
@@ -247,6 +255,8 @@ class Validation:
             found.append(f"{_count(self.at_bounds, 'parameter')} at a bound: {_some(self.at_bounds)}.")
         if self.unused:
             found.append(f"{_count(self.unused, 'parameter')} used by no term: {_some(self.unused)}.")
+        if self.idle:
+            found.append(f"{_count(self.idle, 'parameter')} without effect, for force constants are 0: {_some(self.idle)}.")
         if self.n_data < self.n_parameters:
             found.append(
                 f"{self.n_parameters} parameters but only {self.n_data} QM data: many force fields fit equally well."
@@ -301,6 +311,7 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
     relaxed = relax_systems(chosen, forcefield, n_maximized=expected, batch_size=batch_size)
     values, bounds = forcefield.parameters, forcefield.bounds
     used = used_parameters(chosen, forcefield)
+    acting = used_parameters(chosen, forcefield, only_with_effect=True)
     movable = bounds.lb < bounds.ub
     at_bounds = used & movable & ((values <= bounds.lb) | (values >= bounds.ub))
     labels = forcefield.labels
@@ -309,6 +320,7 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
         tuple(labels[number] for number in _negative(forcefield) if used[number]),
         tuple(labels[number] for number in np.flatnonzero(at_bounds)),
         tuple(labels[number] for number in np.flatnonzero(~used)),
+        tuple(labels[number] for number in np.flatnonzero(used & ~acting)),
         int(np.sum(used & movable)),
     )
 
@@ -364,7 +376,18 @@ def _of_molecule(system: System, start: StationaryPoint, end: StationaryPoint, e
         expected_imaginary=expected,
         n_forces=_n_forces(molecule),
         broken=tuple(_name(molecule, row) for row in bonds[lengths[1] > _BROKEN * lengths[0]].tolist()),
+        formed=tuple(_name(molecule, row) for row in _formed(molecule, bonds, after)),
     )
+
+
+def _formed(molecule: Molecule, bonds: np.ndarray, after: np.ndarray) -> list[list[int]]:
+    """Pairs of atoms that have come as near as in a bond, none of which they were in QM's geometry."""
+    pairs = np.stack(np.triu_indices(molecule.n_atoms, 1), axis=1)
+    radii = np.array([COVALENT_RADII.get(symbol, np.nan) for symbol in molecule.symbols])[pairs].sum(axis=1)
+    before, now = (topology.distances(each, pairs) / radii for each in (molecule.coordinates, after))
+    met = (before > _APART) & (now < _MET)
+    known = {tuple(sorted(pair)) for pair in bonds.tolist()}
+    return [pair for pair in pairs[met].tolist() if tuple(pair) not in known]
 
 
 def _n_forces(molecule: Molecule) -> int:

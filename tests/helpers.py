@@ -113,16 +113,21 @@ def poisoned(problem: Problem, fill) -> Problem:
     def of_rows(rows):
         return jax.tree.map(lambda leaf: filled(leaf, rows.present), rows)
 
-    stacks = tuple(
-        replace(
+    def of_stack(stack):
+        return replace(
             stack,
             terms={kind: of_terms(terms) for kind, terms in stack.terms.items()},
             uses={kind: replace(uses, factor=filled(uses.factor, uses.element >= 0)) for kind, uses in stack.uses.items()},
             buckets=tuple(map(of_bucket, stack.buckets)),
         )
-        for stack in problem.stacks
+
+    return replace(
+        problem,
+        stacks=tuple(map(of_stack, problem.stacks)),
+        relaxing=tuple(replace(each, batch=of_stack(each.batch)) for each in problem.relaxing),
+        references=of_rows(problem.references),
+        priors=of_rows(problem.priors),
     )
-    return replace(problem, stacks=stacks, references=of_rows(problem.references), priors=of_rows(problem.priors))
 
 
 def evaluate_all(systems: list[System], forcefield: ForceField) -> list[Evaluation]:

@@ -15,10 +15,12 @@ if sys.argv[1] == "hosts":
     jax.distributed.initialize(f"127.0.0.1:{sys.argv[2]}", num_processes=2, process_id=int(sys.argv[3]))
 
 import numpy as np
+import relaxed_pairs
 from oracles.cases import references_of_all_kinds
 
 from q2mm_accel import FusedObjective, frequencies
 from q2mm_accel.datasets.problems import load_problem
+from q2mm_accel.errors import RelaxationError
 from q2mm_accel.model.plausibility import CHECKS
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -68,6 +70,17 @@ def fits(objective):
     }
 
 
+def own_minima():
+    """Of a system for each of two of four devices: loss and slopes of references to own minima, and what is refused."""
+    shared = relaxed_pairs.objective(devices=4)
+    found = both(shared) | {"hess": shared.hess(shared.x0).tolist()}
+    try:
+        shared.fun([*shared.x0[:2], -600.0, shared.x0[3]])
+    except RelaxationError as error:
+        found["error"] = str(error)
+    return found
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "hosts":
         shared = build(mesh=jax.make_mesh((4,), ("molecules",)))
@@ -75,7 +88,7 @@ if __name__ == "__main__":
     elif sys.argv[1] == "devices":
         one, four = build(), build(devices=4)
         parts = everything if "all" in sys.argv else most
-        report = {"small": [parts(one), parts(four)], "fits": [fits(one), fits(four)]}
+        report = {"small": [parts(one), parts(four)], "fits": [fits(one), fits(four)], "own minima": own_minima()}
     else:
         others = [build(devices=2, batch_size=2), build(mesh=jax.make_mesh((2, 2), ("molecules", "copies")))]
         ch3f = [everything(build("ch3f", **options)) for options in ({}, {"devices": 4})]

@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import relaxed_pairs
 import tolerances
 from jax.sharding import Mesh
 from refusals import assert_refused, refusals
@@ -92,6 +93,15 @@ def test_devices_without_a_molecule_change_nothing(others):
 
 def test_fits_on_four_devices_end_where_those_on_one_do(reports):
     assert_same(reports["fits"][1], reports["fits"][0], tolerances.SHORT_FIT)
+
+
+def test_own_minima_on_four_devices_two_without_a_molecule_are_those_on_paper(reports):
+    found = reports["own minima"]
+    values, slopes, _ = relaxed_pairs.on_paper(relaxed_pairs.FORCEFIELD.parameters)
+    residuals, jacobian = relaxed_pairs.WEIGHTS * (relaxed_pairs.VALUES - values), -relaxed_pairs.WEIGHTS[:, None] * slopes
+    expected = {"fun": residuals @ residuals, "jac": 2.0 * residuals @ jacobian, "hess": 2.0 * jacobian.T @ jacobian}
+    assert_same(found, expected, tolerances.RELAXED_JAC)
+    assert "does not hold 1 molecule(s)" in found["error"] and "hf: " in found["error"]
 
 
 def test_two_hosts_give_the_results_of_one_device(reports, parts):

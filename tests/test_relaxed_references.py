@@ -13,7 +13,13 @@ import tolerances
 from oracles.cases import at, rotation, systems_with_all_terms
 
 from q2mm_accel import FusedObjective, Molecule, Reference, ReferenceData, System, relax_systems
-from q2mm_accel.errors import OptionError, PrecisionError, ReferenceDataError, RelaxationError, TopologyError
+from q2mm_accel.errors import (
+    OptionError,
+    PrecisionError,
+    ReferenceDataError,
+    RelaxationError,
+    TopologyError,
+)
 from q2mm_accel.model import topology
 from q2mm_accel.model.system import Background
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
@@ -141,6 +147,19 @@ def test_a_molecule_that_is_not_held_is_an_error_that_names_it():
     assert own.best.fun <= value
 
 
+def test_parameters_that_make_no_sense_are_named():
+    """Depths below 0; those of 0 make sense."""
+    own = objective()
+    labels = np.array(own.labels)
+
+    def changed(ending, value):
+        return np.where(np.char.endswith(labels, ending), value, own.x0)
+
+    with pytest.raises(RelaxationError, match=r"formaldehyde: .*not finite.*bounds: vdw H epsilon = -0\.1"):
+        own.fun(changed("epsilon", -0.1))
+    assert np.isfinite(own.fun(changed("epsilon", 0.0)))
+
+
 def test_references_that_cannot_be_are_refused():
     systems, forcefield = originals()
 
@@ -166,6 +185,11 @@ def test_references_that_cannot_be_are_refused():
     n = systems[2].molecule.n_atoms
     fixed = systems[2].with_background(Background(0.0, np.zeros((n, 3)), np.zeros((3 * n, 3 * n))))
     refused(TopologyError, r"h2o2: it has a background", bond, [*systems[:2], fixed, *systems[3:]])
+    refused(
+        ReferenceDataError,
+        r"\(hcn\): the angle of the atoms \[1, 0, 2\] is 0 degrees",
+        Reference("bond_angle", 5.0, 1.0, 0, (1, 0, 2)),
+    )
     line = Molecule("HCCH", [[0.0, 0.0, z] for z in (-1.66, -0.6, 0.6, 1.66)], name="c2h2")
     straight = Reference("torsion_angle", 180.0, index=(0, 1, 2, 3))
     refused(ReferenceDataError, r"c2h2\): the torsion.*straight angle", straight, [System(line)])

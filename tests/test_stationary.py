@@ -139,6 +139,21 @@ def test_repeated_and_poisoned_relaxations_have_the_same_bits():
             np.testing.assert_array_equal(found.hessian, expected.hessian)
 
 
+def test_no_net_force_no_torque_and_no_stiffness_against_a_shift_wherever_molecules_are():
+    """On the way, where forces are large, and at the end of it."""
+    systems, forcefield = originals("harmonic")
+    for point in (*relax_systems(systems, forcefield, max_steps=2), *points()):
+        centred, size = point.coordinates - point.coordinates.mean(axis=0), np.abs(point.hessian).max()
+        assert np.abs(point.gradient.sum(axis=0)).max() <= tolerances.NET_FORCE
+        assert np.abs(np.cross(centred, point.gradient).sum(axis=0)).max() <= tolerances.NET_FORCE
+        rows = point.hessian.reshape(len(point.hessian), -1, 3).sum(axis=1)
+        assert np.abs(rows).max() <= tolerances.NET_HESSIAN * size
+        for axis in np.eye(3):  # a turn of the whole molecule turns the forces along
+            displacement = np.cross(axis, centred).ravel()
+            expected = np.cross(axis, point.gradient).ravel()
+            assert np.abs(point.hessian @ displacement - expected).max() <= tolerances.NET_HESSIAN * size
+
+
 def test_saddle_points_have_as_many_negative_curvatures_as_asked_for():
     systems, forcefield = originals("harmonic")
     number = [system.molecule.name for system in systems].index("h2o2")

@@ -7,8 +7,18 @@ import pytest
 from helpers import evaluate
 from tolerances import FREQUENCY
 
-from q2mm_accel import FusedObjective, Molecule, ReferenceData, estimate_force_constants, perceive, validate
+from q2mm_accel import (
+    ForceField,
+    FusedObjective,
+    Molecule,
+    ReferenceData,
+    System,
+    estimate_force_constants,
+    perceive,
+    validate,
+)
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.problem.checks import used_parameters
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
 
@@ -55,6 +65,48 @@ def test_what_to_distrust_is_said_in_plain_words(water):
     _, r0, bend, theta0 = forcefield.parameters
     text = str(validate(systems, forcefield.with_parameters([-300.0, r0, bend, theta0])))
     assert "below 0" in text and ("stationary point" in text or "imaginary" in text or "broken" in text)
+
+
+def test_what_has_no_effect_is_named(water):
+    """Equilibria whose force constants are 0, and parameters of types that no term has."""
+    systems, forcefield = water
+    k, r0, _, theta0 = forcefield.parameters
+    (free,) = (label for label in forcefield.labels if label.endswith("theta0"))
+    found = validate(systems, forcefield.with_parameters([k, r0, 0.0, theta0]))
+    assert found.idle == (free,) and found.unused == ()
+    assert any(f"without effect, for force constants are 0: {free}" in line for line in found.warnings)
+    assert validate(systems, forcefield).idle == ()
+    # a coupling of 0 reads equilibria, but they have no effect by it either
+    coupled, start = perceive([systems[0].molecule], stretch_bend=True)
+    assert coupled[0].kinds["bond_bend"].reads and not start.bond_bend_force_constants.any()
+    for coupling in (0.0, 5.0):
+        loose = replace(start, **{f"{kind}_force_constants": [0.0] for kind in ("bond", "angle")})
+        loose = replace(loose, bond_bend_force_constants=np.full(start.n_types("bond_bend"), coupling))
+        acting = used_parameters(coupled, loose, only_with_effect=True)
+        assert used_parameters(coupled, loose).all()
+        assert acting.tolist() == [label.endswith(" k") or coupling != 0.0 for label in start.labels]
+
+
+def test_bonds_that_break_or_form_are_named():
+    """The hydrogens of H2O2, of which nothing but two bonds and a spring between them holds anything else."""
+    molecule = load_molecule("h2o2")
+    assert molecule.symbols == ("O", "O", "H", "H")
+    bonds = {"bond_atoms": [(0, 1), (0, 2), (1, 3)], "bond_types": [0, 1, 1]}
+    system = System(molecule, **bonds, urey_bradley_atoms=[(2, 3)], urey_bradley_types=[0])
+    forcefield = ForceField(
+        form="harmonic",
+        bond_force_constants=[350.0, 480.0],
+        bond_lengths=[1.46, 0.97],
+        urey_bradley_force_constants=[400.0],
+        urey_bradley_lengths=[0.7],
+    )
+    (met,) = validate([system], forcefield).molecules
+    assert met.converged and met.formed == ("H2-H3",) and met.broken == () and not met.held
+    assert any("changes its bonds: H2-H3 formed." in line for line in met.warnings())
+    longer = forcefield.with_parameters([350.0, 1.46, 480.0, 1.6, 0.0, 1.0])
+    (torn,) = validate([system], longer).molecules
+    assert torn.formed == () and torn.broken == ("O0-H2", "O1-H3")
+    assert any("changes its bonds: O0-H2, O1-H3 broken." in line for line in torn.warnings())
 
 
 def test_printing_takes_25_lines_at_most():

@@ -65,6 +65,8 @@ SAME_MINIMUM = 1e-8
 
 CHECK_GRAD = 1e-5
 """Central differences of float64 values, relative to the gradient's norm."""
+COARSE_DIFFERENCE = 1e-3
+"""Relative, for a slope beside a central difference of second order with a step of half a percent. Expected 1e-4."""
 
 SHAPED = 1e-12
 """Relative, and absolute below 1, for residuals of robust losses and their derivatives: pieces that meet. Expected 1e-14."""

@@ -104,21 +104,30 @@ def _measured(wanted: dict[tuple[str, int], _Wanted]) -> dict[tuple[str, int], t
 
 def _dihedrals(points, fades: np.ndarray):
     """Dihedrals; all 0 where an inner angle is straight and the form damps the term to nothing there."""
-    straight = jnp.asarray(fades) & _straight(points)
-    value, first, second = dihedral_pieces(jnp.where(straight[:, None, None], jnp.asarray(HARMLESS)[None], points), xp=jnp)
+    gone = jnp.asarray(fades) & straight(points)
+    value, first, second = dihedral_pieces(jnp.where(gone[:, None, None], jnp.asarray(HARMLESS)[None], points), xp=jnp)
     return (
-        jnp.where(straight, 0.0, value),
-        jnp.where(straight[:, None], 0.0, first),
-        jnp.where(straight[:, None, None], 0.0, second),
+        jnp.where(gone, 0.0, value),
+        jnp.where(gone[:, None], 0.0, first),
+        jnp.where(gone[:, None, None], 0.0, second),
     )
 
 
-def _straight(points):
+def straight(points):
     """Whether one of the two angles of four points each, (n, 4, 3), is straight or 0: (n,)."""
     bonds = points[:, 1:] - points[:, :-1]
-    squares = (bonds**2).sum(axis=2)
-    normals = (jnp.cross(bonds[:, :-1], bonds[:, 1:]) ** 2).sum(axis=2)
-    return (normals < PARALLEL**2 * squares[:, :-1] * squares[:, 1:]).any(axis=1)
+    return (_parallel(bonds[:, :-1], bonds[:, 1:])).any(axis=1)
+
+
+def closed(points):
+    """Whether the angle at the second of three points each, (n, 3, 3), is 0, where it has no derivative: (n,)."""
+    first, second = points[:, 0] - points[:, 1], points[:, 2] - points[:, 1]
+    return _parallel(first, second) & ((first * second).sum(axis=1) > 0.0)
+
+
+def _parallel(first, second):
+    normals = (jnp.cross(first, second) ** 2).sum(axis=-1)
+    return normals < PARALLEL**2 * (first**2).sum(axis=-1) * (second**2).sum(axis=-1)
 
 
 def _of_term(wanted: _Wanted, value, first, second):

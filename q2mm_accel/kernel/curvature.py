@@ -93,7 +93,8 @@ def _of_relaxed(problem: Problem, n_elements: int, relaxing: Relaxing, reference
     computed, rows = relaxed_slopes(n_elements, relaxing, parameters, expansion)
     own = replace(problem, references=references)
     factors = jax.jvp(partial(deviations, own), (computed,), (jnp.ones_like(computed),))[1]
-    rows = rows * factors[None]
+    # padded reads may be of nothing
+    rows = jnp.where(references.present[None], rows * factors[None], 0.0)
     return rows @ rows.T
 
 

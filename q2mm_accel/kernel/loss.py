@@ -112,13 +112,15 @@ def prediction_changes(problem: Problem, vector, direction):
 
 
 def hessian_product(problem, vector, direction):
-    """The Hessian of the loss at a vector (n,) times a direction (n,): (n,).
+    """The Hessian of the loss at a vector (n,) times a direction (n,): (n,); NaN where the loss is not finite.
 
     The gradient of a directional derivative, not the derivative of a gradient: where batches take turns, the latter loses
     `eigenpairs`' rule in the recomputed part, and JAX's own divides by the difference of equal eigenvalues.
     """
 
     def along(vector):
-        return jax.jvp(partial(loss, problem), (vector,), (direction,))[1]
+        return jax.jvp(partial(loss, problem), (vector,), (direction,))[::-1]
 
-    return jax.grad(along)(vector)
+    product, value = jax.grad(along, has_aux=True)(vector)
+    # where a molecule has not relaxed, a derivative of NaN that was put in place would be 0
+    return jnp.where(jnp.isfinite(value), product, jnp.nan)

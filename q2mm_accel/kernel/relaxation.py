@@ -24,7 +24,7 @@ from q2mm_accel.kernel.rigid import rigid_motions
 from q2mm_accel.kernel.spectrum import eigenpairs
 from q2mm_accel.problem.arrays import Array, Batch, Bucket
 
-FLAT = 1e-9
+_FLAT = 1e-9
 """Part of the largest curvature up to which one counts as none: nothing holds the molecule along this mode."""
 _FIRST_RADIUS, _LARGEST_RADIUS, _SMALLEST_RADIUS = 0.1, 0.4, 1e-9
 """[Å], per root of the number of atoms."""
@@ -274,9 +274,9 @@ def _slopes(point: _Point):
     return jnp.where(point.free, point.gradient @ point.modes, 0.0)
 
 
-def _flatness(point: _Point):
-    """The curvature up to which one counts as none."""
-    return FLAT * jnp.where(point.free, jnp.abs(point.curvatures), 0.0).max()
+def flatness(curvatures, free):
+    """The curvature up to which one of a molecule's (D,) counts as none."""
+    return jnp.maximum(_FLAT * jnp.where(free, jnp.abs(curvatures), 0.0).max(), _NO_CURVATURE)
 
 
 def _proposed(lane: _Lane, n_up) -> _Proposal:
@@ -312,13 +312,13 @@ def _correction(point: _Point, proposal: _Proposal, trial: _Point):
 
 def _newton_step(point: _Point):
     """The step to the stationary point of the quadratic model, in components along the modes; 0 along flat ones."""
-    steep = point.free & (jnp.abs(point.curvatures) > _flatness(point))
+    steep = point.free & (jnp.abs(point.curvatures) > flatness(point.curvatures, point.free))
     return jnp.where(steep, -_slopes(point) / jnp.where(steep, point.curvatures, 1.0), 0.0)
 
 
 def _trust_region_step(point: _Point, radius, n_up):
     """The step of one molecule in components along the modes."""
-    sign, floor = _turned(point.curvatures, n_up), jnp.maximum(_flatness(point), _NO_CURVATURE)
+    sign, floor = _turned(point.curvatures, n_up), flatness(point.curvatures, point.free)
     curvature, slope = sign * point.curvatures, sign * _slopes(point)
     lowest = jnp.where(point.free, curvature, jnp.inf).min()
     lowest = jnp.where(jnp.isfinite(lowest), lowest, 1.0)
@@ -386,7 +386,7 @@ def _judged(point: _Point, proposal: _Proposal, trial: _Point, lane: _Lane, mole
 
 def _negative(point: _Point):
     """Number of modes of negative curvature."""
-    return (point.free & (point.curvatures < -_flatness(point))).sum(dtype=jnp.int32)
+    return (point.free & (point.curvatures < -flatness(point.curvatures, point.free))).sum(dtype=jnp.int32)
 
 
 def _outcome(point: _Point, radius, steps, molecule: _Molecule, limits: Limits):

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from q2mm_accel.kernel.coordinates import HARMLESS, PIECES, moved
+from q2mm_accel.kernel.coordinates import HARMLESS, PIECES, closed, moved, straight
 from q2mm_accel.kernel.hessian import gradients, hessians
-from q2mm_accel.kernel.relaxation import FLAT, Limits, Outcome, Relaxed, relax
+from q2mm_accel.kernel.relaxation import Limits, Outcome, Relaxed, flatness, relax
 from q2mm_accel.kernel.rigid import rigid_motions
 from q2mm_accel.kernel.slopes import by_elements
 from q2mm_accel.kernel.spectrum import KEPT, eigenpairs, mass_weighted
@@ -29,7 +29,8 @@ _DIRECTIONS_AT_A_TIME = 16
 def relaxed_batch(relaxing: Relaxing, parameters):
     """What references read of relaxed molecules, (P,); NaN, or a penalty, of those that have not converged.
 
-    Eigenvalues [hartree/(bohr² u)], distances [Å], supplements of angles and dihedrals [rad].
+    Eigenvalues [hartree/(bohr² u)], distances [Å], supplements of angles and dihedrals [rad]. The same where there is no
+    such coordinate any more: an angle of 0, a dihedral through a straight angle; NaN of a vibration that is lost.
 
     Args:
         relaxing: the molecules.
@@ -61,8 +62,9 @@ def relaxed_batch(relaxing: Relaxing, parameters):
             molecule, other = jnp.where(internals.present, internals.molecule, 0), jnp.nan
             if instead is not None:
                 start = _flat([bucket.start for bucket in batch.buckets])
-                other = _values(measure, internals, start) + instead[molecule]
-            results.append(jnp.where(held[molecule], _values(measure, internals, flat), other))
+                other = _values(measure, internals, start)[0] + instead[molecule]
+            values, defined = _values(measure, internals, flat)
+            results.append(jnp.where(held[molecule] & defined, values, other))
     return jnp.concatenate(results)[relaxing.read]
 
 
@@ -78,11 +80,13 @@ def _penalties(relaxing: Relaxing, parameters):
 
 
 def _values(measure: str, internals: Internals, flat):
-    """Internal coordinates (K,) from all components."""
+    """Internal coordinates (K,) from all components, and whether each has derivatives where the molecule is."""
     components = jnp.where(internals.present[:, None], internals.components, 0)
     points = flat[components].reshape(len(components), -1, 3)
     harmless = jnp.asarray(HARMLESS[: points.shape[1]], flat.dtype)[None]
-    return PIECES[measure](jnp.where(internals.present[:, None, None], points, harmless), xp=jnp)[0]
+    points = jnp.where(internals.present[:, None, None], points, harmless)
+    defined = {"angle": ~closed(points), "dihedral": ~straight(points)}.get(measure, internals.present)
+    return PIECES[measure](jnp.where(defined[:, None, None], points, harmless), xp=jnp)[0], defined
 
 
 def _vibrations(bucket: Bucket, place, hessian, after):
@@ -151,7 +155,7 @@ def _move(found: Relaxed, place, hessian, pull, present):
         return without_rigid(hessian @ without_rigid(vector))
 
     curvatures, modes = (jax.lax.stop_gradient(each) for each in (found.curvatures, found.modes))
-    steep = found.free & (jnp.abs(curvatures) > FLAT * jnp.where(found.free, jnp.abs(curvatures), 0.0).max())
+    steep = found.free & (jnp.abs(curvatures) > flatness(curvatures, found.free))
 
     def solve(_, vector):
         return modes @ jnp.where(steep, (vector @ modes) / jnp.where(steep, curvatures, 1.0), 0.0)
@@ -160,7 +164,8 @@ def _move(found: Relaxed, place, hessian, pull, present):
 
 
 def relaxed_slopes(n_elements: int, relaxing: Relaxing, parameters, expansion: Expansion):
-    """What `relaxed_batch` gives, (P,), and its derivatives by the vector (n, P)."""
+    """What `relaxed_batch` gives, (P,), and its derivatives by the vector (n, P): NaN of what is NaN itself."""
     found, push = jax.linearize(partial(relaxed_batch, relaxing), parameters)
     directions = by_elements(expansion, jnp.eye(len(parameters), dtype=parameters.dtype), n_elements)
-    return found, jax.lax.map(push, directions, batch_size=_DIRECTIONS_AT_A_TIME)
+    slopes = jax.lax.map(push, directions, batch_size=_DIRECTIONS_AT_A_TIME)
+    return found, jnp.where(jnp.isnan(found)[None], jnp.nan, slopes)

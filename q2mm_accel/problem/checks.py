@@ -46,6 +46,12 @@ _SOFT = 10.0
 """[cm⁻¹] Modes below are rigid motions or almost: rounding of 1e-7 of the largest eigenvalue moves them by up to 1 cm⁻¹."""
 _TURNED = 20.0
 """[cm⁻¹] Frequencies of opposite sign that differ by more are no rounding: one is imaginary."""
+_ABSENT = {
+    "torsion_angle": ", one of whose inner angles is straight at the force field's own minimum",
+    "bond_angle": ", which is 0 degrees at the force field's own minimum",
+    "relaxed_frequency": ", a vibration that the molecule, linear in QM, has no longer at the force field's own minimum",
+}
+"""Why a reference to a molecule that has relaxed may have no value."""
 
 LOSSES = ("linear", "soft_l1", "huber", "cauchy", "arctan")
 """Names of the losses of references."""
@@ -303,33 +309,46 @@ def checked_f_scale(name: str, f_scale: float) -> float:
     return scale
 
 
-def warn_unused(systems: Sequence[System], space: ParameterSpace) -> None:
-    """Warn of free parameters that no term uses, nor anything tied to them: a fit leaves them where they are.
+def warn_unused(systems: Sequence[System], references: ReferenceTable, space: ParameterSpace) -> None:
+    """Warn of free parameters that no term with a reference uses, nor anything tied to them: a fit leaves them as they are.
 
     Warns:
         UnusedParameterWarning: there are some; the message names the first.
     """
-    depends = used_parameters(systems, space.forcefield)[:, None] & (space.coefficients != 0.0)
+    compared = [systems[number] for number in np.unique(references.system).tolist()]
+    depends = used_parameters(compared, space.forcefield)[:, None] & (space.coefficients != 0.0)
     used = np.zeros(len(space.free), dtype=bool)
     used[space.columns[depends]] = True
     unused = [label for label, real in zip(space.labels, used, strict=True) if not real]
     if unused:
         warn_user(
-            f"{len(unused)} of {len(used)} parameters occur in no term, so the references do not depend on them: "
-            f"{', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
+            f"{len(unused)} of {len(used)} parameters occur in no term of a molecule that has references, so these do not "
+            f"depend on them: {', '.join(unused[:6])}{' ...' if len(unused) > 6 else ''}.",
             UnusedParameterWarning,
         )
 
 
-def used_parameters(systems: Sequence[System], forcefield: ForceField) -> np.ndarray:
-    """Whether a term uses the parameter, (n_parameters,)."""
-    used = np.zeros(forcefield.n_parameters, dtype=bool)
+def used_parameters(systems: Sequence[System], forcefield: ForceField, *, only_with_effect: bool = False) -> np.ndarray:
+    """Whether a term uses the parameter, (n_parameters,).
+
+    Args:
+        systems: the molecules with their terms.
+        forcefield: the force field.
+        only_with_effect: whether terms do not count as users of equilibria, their own and those they read, if all of their
+            other parameters are 0: nothing depends on these.
+    """
+    used, values = np.zeros(forcefield.n_parameters, dtype=bool), forcefield.parameters
     for system in systems:
         for name, kind in system.kinds.items():
-            used[forcefield.positions(name)[system.terms(name)[1]]] = True
+            own = forcefield.positions(name)[system.terms(name)[1]]
+            equilibria = {coordinate.equilibrium for coordinate in kind.coordinates}
+            others = [place for place in range(len(kind.parameters)) if place not in equilibria]
+            used[own[:, others]] = True
+            acts = (values[own[:, others]] != 0.0).any(axis=1) | (not only_with_effect) | (not others)
+            used[own[acts]] = True
             for read in kind.reads:
                 column = term_kinds()[read.kind].fields.index(read.field)
-                used[forcefield.positions(read.kind)[system.linked_types(name, read), column]] = True
+                used[forcefield.positions(read.kind)[system.linked_types(name, read)[acts], column]] = True
         for name in system.pair_kinds:
             pairs = system.pairs(name)
             used[forcefield.positions(name)[pairs.types[np.unique(pairs.atoms)]]] = True
@@ -367,13 +386,18 @@ def non_finite(
     names = dict.fromkeys(systems[number].molecule.name for number in references.system[bad].tolist())
     where = "no prediction; only the derivative"
     if bad:
-        where = f"molecules {', '.join(names)} (first: {references[bad[0]]})"
+        first = references[bad[0]]
+        where = f"molecules {', '.join(names)} (first: {first}{_ABSENT.get(first.kind, '')})"
+    return NonFiniteError(
+        f"{what} is not finite. Affected: {where}. Parameters that make no sense or are outside their bounds: "
+        f"{suspects(vector, space, bounds)}. Best loss so far: {'none yet' if best is None else f'{best:.6g}, in .best'}. "
+        "Pass bounds to the optimizer, or tighten them."
+    )
+
+
+def suspects(vector: np.ndarray, space: ParameterSpace, bounds: Bounds) -> str:
+    """Parameters that make no sense or are outside their bounds at a vector (n,), in words."""
     parameters, labels = space.expand(vector), space.forcefield.labels
     outside = space.free[(vector < bounds.lb) | (vector > bounds.ub)]
     numbers = dict.fromkeys([*space.forcefield.with_parameters(parameters).unphysical(), *outside.tolist()])
-    suspects = [f"{labels[number]} = {parameters[number]:.6g}" for number in list(numbers)[:5]] or ["none"]
-    return NonFiniteError(
-        f"{what} is not finite. Affected: {where}. Parameters that make no sense or are outside their bounds: "
-        f"{', '.join(suspects)}. Best loss so far: {'none yet' if best is None else f'{best:.6g}, in .best'}. "
-        "Pass bounds to the optimizer, or tighten them."
-    )
+    return ", ".join(f"{labels[number]} = {parameters[number]:.6g}" for number in list(numbers)[:5]) or "none"

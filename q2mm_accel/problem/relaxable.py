@@ -58,12 +58,23 @@ def _check(reference: Reference, system: System) -> None:
             f"{what}: index {reference.index} must be {len(index)} different atoms of 0 to {molecule.n_atoms - 1}."
         )
     points = molecule.coordinates[index]
-    straight = len(index) > _BETWEEN and bool(inner_sines(points[None])[0] < PARALLEL)
-    if straight:
+    if len(index) == _BETWEEN and _is_closed(points):
+        raise ReferenceDataError(
+            f"{what}: the angle of the atoms {index.tolist()} is 0 degrees, where it has no derivative. "
+            "Leave the reference out."
+        )
+    if len(index) > _BETWEEN and inner_sines(points[None])[0] < PARALLEL:
         raise ReferenceDataError(
             f"{what}: the torsion of the atoms {index.tolist()} passes through a straight angle, where it is undefined. "
             "Leave the reference out."
         )
+
+
+def _is_closed(points: np.ndarray) -> bool:
+    """Whether the angle at the second of three points is 0."""
+    first, second = points[0] - points[1], points[2] - points[1]
+    lengths = np.linalg.norm(first) * np.linalg.norm(second)
+    return bool(np.linalg.norm(np.cross(first, second)) < PARALLEL * lengths and first @ second > 0.0)
 
 
 def check_float64(references: ReferenceTable, systems: Sequence[System], precision: str) -> None:
@@ -113,11 +124,12 @@ def checked_penalty(penalty: float) -> float:
     return value
 
 
-def unrelaxed(ends: Sequence[tuple[str, str, float]], best: float | None) -> RelaxationError:
+def unrelaxed(ends: Sequence[tuple[str, str, float]], suspects: str, best: float | None) -> RelaxationError:
     """The error that says which molecules did not relax.
 
     Args:
         ends: of each its name, what happened, and its largest gradient [kcal/mol/Å].
+        suspects: parameters that make no sense or are outside their bounds, in words.
         best: the lowest loss so far.
 
     Returns:
@@ -126,6 +138,7 @@ def unrelaxed(ends: Sequence[tuple[str, str, float]], best: float | None) -> Rel
     listed = "; ".join(f"{name}: {what} (largest gradient {gradient:.2g} kcal/mol/Å)" for name, what, gradient in ends[:5])
     return RelaxationError(
         f"the force field does not hold {len(ends)} molecule(s), so references to their own geometries have no value: "
-        f"{listed}. Best loss so far: {'none yet' if best is None else f'{best:.6g}, in .best'}. Start from a force "
-        "field that holds them (fit forces and normal modes first), or tighten the bounds."
+        f"{listed}. Parameters that make no sense or are outside their bounds: {suspects}. Best loss so far: "
+        f"{'none yet' if best is None else f'{best:.6g}, in .best'}. Start from a force field that holds them (fit forces "
+        "and normal modes first), or tighten the bounds."
     )

@@ -203,7 +203,7 @@ def solve_linear(inputs: FitInputs, calls: Calls, stiffness: float | None) -> Op
         rounds += more
         value, gradient = calls.value_and_gradient(x)
         if abs(value - found.value) <= _AGREE * value + _ROUNDING * model.value:
-            message = _message(inputs, found, rereads, None if part is None else modes)
+            message = _message(inputs, unknowns, found, rereads, None if part is None else modes)
             return _result(inputs, unknowns, found, held, x, value, gradient, rounds, message)
         if not rereads:
             raise _unbounded(unknowns, found, inputs.typical_scale) or _not_linear(model, found, x, gradient)
@@ -340,12 +340,16 @@ def _cut(inputs: FitInputs, held: _Held) -> Cut:
     return Cut(held.modes.system, molecule.name, mode, float(molecule.normal_modes.frequencies[mode]))
 
 
-def _message(inputs: FitInputs, found: _Solution, rereads: bool, modes: list[_Modes] | None) -> str:
+def _message(inputs: FitInputs, unknowns: Unknowns, found: _Solution, rereads: bool, modes: list[_Modes] | None) -> str:
     if found.optimality > _OPTIMAL:
         return f"The conditions of a minimum are off by {found.optimality:.1e}: the problem is too ill-conditioned."
     message = "The loss is at its global minimum within the bounds and stiffnesses"
     if rereads:
         message += ", for couplings that read the equilibria found; solve_native from here may go a little lower"
+    stopped = [each for each in np.unique(found.bounded) if inputs.bounds.lb[each] < unknowns.lower[each]]
+    if stopped:
+        message += ". Held at 0, for their equilibria are free, although the objective's bounds go on below: "
+        message += ", ".join(repr(unknowns.labels[each]) for each in stopped[:3]) + (" ..." if len(stopped) > 3 else "")
     held = set(range(len(inputs.systems))) if modes is None else {each.system for each in modes}
     loose = [each for number, each in enumerate(inputs.systems) if number not in held and each.molecule.n_atoms > 1]
     if loose:

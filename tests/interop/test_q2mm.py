@@ -23,7 +23,7 @@ from q2mm.optimizers.objective import ReferenceData as Q2MMReferenceData
 from q2mm_accel import FusedObjective, Molecule
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.rh_enamide import rh_enamide_in_q2mm
-from q2mm_accel.errors import UnmatchedTermWarning, UnusedParameterWarning
+from q2mm_accel.errors import LinearityError, UnmatchedTermWarning, UnusedParameterWarning
 from q2mm_accel.interop.pairing import match_as_q2mm
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2
 
@@ -171,6 +171,22 @@ def test_a_hessian_in_other_units_leaves_the_loss_as_it_is_in_q2mm(ch3f):
     references.add_eigenmatrix_from_hessian(molecule.hessian)
     theirs = ObjectiveFunction(ch3f.forcefield, ch3f.engine, [molecule], references)
     assert_agrees(theirs, FusedObjective.from_q2mm(theirs), ch3f.forcefield.get_param_vector())
+
+
+def test_a_direct_solve_of_an_objective_of_q2mm_is_its_minimum_or_says_why_not(ch3f):
+    """Elements of eigenmatrices are linear; frequencies are not."""
+    references, molecule = Q2MMReferenceData(), ch3f.molecules[0]
+    references.add_eigenmatrix_from_hessian(molecule.hessian)
+    theirs = ObjectiveFunction(ch3f.forcefield, ch3f.engine, [molecule], references)
+    ours = FusedObjective.from_q2mm(theirs)
+    found = ours.solve_linear()
+    assert found.success and found.fun == pytest.approx(
+        np.sum(residuals_of_q2mm(theirs, found.x) ** 2), rel=tolerances.Q2MM_LOSS
+    )
+    # the whole gradient vanishes: no bound is in the way of a quadratic function's minimum
+    assert found.at_bounds == () and np.abs(found.jac).max() <= tolerances.JAC * np.abs(ours.jac(ours.x0)).max()
+    with pytest.raises(LinearityError, match=r"frequency \d+ of system 0 \(molecule 0 \(ch3f\)\).*add_normal_modes"):
+        FusedObjective.from_q2mm(only(ch3f, "frequency")).solve_linear()
 
 
 @pytest.mark.network

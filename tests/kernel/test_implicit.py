@@ -12,6 +12,7 @@ from oracles.cases import at, bent_hcn, rotation
 
 from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System, relax_systems
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.model import topology
 
 STENCIL = ((-3, -1.0), (-2, 9.0), (-1, -45.0), (1, 45.0), (2, -9.0), (3, 1.0))
 SOFT = 5e-4
@@ -103,11 +104,23 @@ PLANAR = np.array([[0.73, 0.0, 0.0], [-0.73, 0.0, 0.0], [0.95, 0.94, 0.1], [-0.9
 
 
 def test_torsions_are_compared_across_180_degrees():
-    """-179 beside 179 is 2 degrees off, and the derivative has the sign of these 2 degrees."""
-    phased = replace(FORCEFIELD, torsion_phases=[-1.0, 10.0], torsion_force_constants=[2.0, 1.3])
+    """-177 beside 179 is 4 degrees off, and the derivative has the sign of these 4 degrees."""
+    system = peroxide(0)
+    pulled = replace(system, bond_atoms=[*system.bond_atoms.tolist(), (2, 3)], bond_types=[*system.bond_types.tolist(), 3])
+    stiffness = (19.9, 20.0, 20.1)
+    # torsions have their minimum at -179 degrees, hydrogens pull each other away from there
+    fields = [replace(FORCEFIELD, torsion_phases=[1.0, 10.0], torsion_force_constants=[each, 1.3]) for each in stiffness]
+    atoms = np.array([[2, 0, 1, 3]])
+    before, dihedral, after = (
+        float(topology.dihedral_values(relax_systems([pulled], each)[0].coordinates, atoms)[0]) for each in fields
+    )
+    assert -178.5 < dihedral < -176.0
     references = [Reference("torsion_angle", 179.0, 1.0, 0, (2, 0, 1, 3))]
-    objective = FusedObjective([peroxide(0)], phased, references, active=["torsion 0 k", "bond 0 r0"])
+    objective = FusedObjective([pulled], fields[1], references, active=["torsion 0 k", "bond 0 r0"])
     (residual,) = objective.residuals(objective.x0)
-    angle = 179.0 - residual
-    assert abs(residual) < 10.0
-    assert angle > 175.0
+    assert residual == pytest.approx(179.0 - (dihedral + 360.0), abs=np.degrees(tolerances.RELAXED_DISTANCE))
+    # stiffer torsions are nearer to their own minimum, and so to the reference
+    by_stiffness = objective.jac(objective.x0)[objective.labels.index("torsion 0 k")]
+    assert after < dihedral < before and by_stiffness < 0.0
+    slope = (after - before) / (stiffness[2] - stiffness[0])
+    assert by_stiffness == pytest.approx(-2.0 * residual * slope, rel=tolerances.COARSE_DIFFERENCE)

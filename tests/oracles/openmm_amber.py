@@ -61,6 +61,19 @@ class AmberEngine(OpenMMEngine):
         self.context = openmm.Context(engine, openmm.VerletIntegrator(0.001), platform)
         self.set_positions(system.molecule.coordinates)
 
+    def set_parameters(self, forcefield):
+        """Change every parameter in place, without a new context."""
+        for group, kind in enumerate(KINDS):
+            made = _pairs(self.system, forcefield) if kind == "pairs" else _force(kind, self.system, forcefield)
+            force = self.context.getSystem().getForce(group)
+            for item in ("Bond", "Angle", "Torsion", "Particle", "Exception"):
+                if not hasattr(made, f"getNum{item}s") or not hasattr(made, f"set{item}Parameters"):
+                    continue
+                for number in range(getattr(made, f"getNum{item}s")()):
+                    parameters = getattr(made, f"get{item}Parameters")(number)
+                    getattr(force, f"set{item}Parameters")(number, *parameters)
+            force.updateParametersInContext(self.context)
+
     def _state(self, kinds, **wanted):
         return self.context.getState(groups={KINDS.index(kind) for kind in kinds}, **wanted)
 

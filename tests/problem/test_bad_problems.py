@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from refusals import SYSTEM, WATER, assert_refused, forcefield, refusals
 
-from q2mm_accel import FusedObjective, Reference, ReferenceData
+from q2mm_accel import FusedObjective, Molecule, Reference, ReferenceData, System
 from q2mm_accel.errors import FormError, ReferenceDataError, TopologyError
 
 WITHOUT_HESSIAN = replace(WATER, hessian=None)
@@ -144,6 +144,17 @@ MISPLACED = {
     "an eigenmatrix without a QM Hessian": (
         lambda: build([replace(SYSTEM, molecule=WITHOUT_HESSIAN)], references=one("eig_diagonal", 0.0, index=1)),
         ("water", "eig_diagonal 1", "the QM Hessian", "with hessian="),
+    ),
+    "a normal mode without a QM Hessian": (
+        lambda: build([replace(SYSTEM, molecule=WITHOUT_HESSIAN)], references=one("normal_mode", 0.0, index=(1, 0))),
+        ("water", "normal_mode (1, 0)", "those of the QM Hessian", "with hessian="),
+    ),
+    "an angle of 0 degrees": (
+        lambda: build(
+            [System(Molecule("HCN", [[0.0, 0.0, -1.06], [0.0, 0.0, 0.0], [0.0, 0.0, 1.15]], name="hcn"))],
+            references=one("bond_angle", 0.0, index=(1, 0, 2)),
+        ),
+        ("hcn", "bond_angle (1, 0, 2)", "[1, 0, 2] is 0 degrees", "Leave the reference out"),
     ),
     "a bond length of atoms that do not exist": (
         referring("bond_length", 1.0, index=(0, 3)),

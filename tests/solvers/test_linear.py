@@ -1,13 +1,33 @@
 """The direct solve: the global minimum within bounds, recovery of known force fields, stiffness, and what is not linear."""
 
+from dataclasses import replace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import evaluate
+from kinds_cases import forgotten_after
 from tolerances import LINEAR_MINIMUM, RECOVERED
 
-from q2mm_accel import FusedObjective, Molecule, Prior, Reference, ReferenceData, Tie, estimate_force_constants, perceive
+from q2mm_accel import (
+    Coordinate,
+    ForceField,
+    FusedObjective,
+    Kind,
+    Molecule,
+    Parameter,
+    Prior,
+    Reference,
+    ReferenceData,
+    System,
+    Tie,
+    estimate_force_constants,
+    perceive,
+    register_kind,
+)
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import LinearityError, OptionError, SolverError
+from q2mm_accel.model.kinds import SIGNED_BOUNDS
 from q2mm_accel.solvers.linear import SOFTEST
 from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 
@@ -43,6 +63,19 @@ def test_no_fit_from_any_start_is_better(ethane):
     assert found.fun <= fits.fun * (1.0 + LINEAR_MINIMUM)
     assert found.fun == pytest.approx(ethane.fun(found.x), rel=1e-14) and found.success
     assert np.all((ethane.bounds.lb <= found.x) & (found.x <= ethane.bounds.ub))
+
+
+def test_force_constants_that_would_be_below_0_are_held_there_and_named(water):
+    """Where bounds go on below, as those of q2mm do: the message says what the minimum is not."""
+    soft = [replace(each, value=1.0) if each.index == (0, 0) else each for each in water.references]
+    signed = water.space.forcefield.with_bounds(**SIGNED_BOUNDS)
+    found = FusedObjective(water.systems, signed, soft).solve_linear(stiffness=None)
+    bend = water.labels[2]
+    assert abs(found.x[2]) <= RECOVERED and bend in found.at_bounds
+    assert (
+        f"Held at 0, for their equilibria are free, although the objective's bounds go on below: '{bend}'" in found.message
+    )
+    assert "Held at 0" not in water.solve_linear().message
 
 
 def test_the_start_does_not_matter(water):
@@ -172,6 +205,59 @@ def test_mm3_is_linear_in_force_constants_alone():
     assert np.abs(objective.jac(found.x)).max() < 1e-6 * np.abs(objective.jac(objective.x0)).max()
     with pytest.raises(LinearityError, match="r0|theta0"):
         _mm3().solve_linear()
+
+
+def with_own_kind(name: str, energy, parameters, equilibrium: int, values: dict, **options):
+    """The water problem with bonds of a kind that a user adds."""
+    systems, forcefield, references = problem("water")
+    (system,) = systems
+    register_kind(Kind(name, 2, (Coordinate("distance", (0, 1), equilibrium=equilibrium),), parameters), energy)
+    angles = {"angle_atoms": system.angle_atoms, "angle_types": system.angle_types}
+    bonds = {f"{name}_atoms": system.bond_atoms, f"{name}_types": system.bond_types}
+    kept = {field: forcefield.arrays[field] for field in ("angle_force_constants", "angle_values")}
+    own = ForceField(form="harmonic", **kept, **values)
+    return FusedObjective([System(system.molecule, **angles, **bonds)], own, references, **options)
+
+
+def test_an_own_kind_that_is_harmonic_is_solved_as_those_of_the_package(water):
+    stiffness = Parameter("spring_constants", "k", "kcal/mol/Å²", (0.0, 3600.0), 50.0)
+    length = Parameter("spring_lengths", "r0", "Å", (0.5, 3.0), 0.1, "positive")
+    start = {"spring_constants": [400.0], "spring_lengths": [0.99]}
+    with forgotten_after():
+        own = with_own_kind("spring", lambda d, k, r0: k * d**2, (stiffness, length), 1, start)
+        found, expected = own.solve_linear(), water.solve_linear()
+    assert found.success and found.fun == pytest.approx(expected.fun, rel=LINEAR_MINIMUM)
+    values, others = (dict(zip(each.labels, x, strict=True)) for each, x in ((own, found.x), (water, expected.x)))
+    for ending, name in (("k", "spring 0 k"), ("r0", "spring 0 r0")):
+        (bond,) = (value for label, value in others.items() if label.startswith("bond") and label.endswith(f" {ending}"))
+        assert values[name] == pytest.approx(bond, rel=RECOVERED)
+
+
+def test_an_own_kind_that_is_not_linear_is_named():
+    depth = Parameter("morse_depths", "D", "kcal/mol", (1.0, 300.0), 10.0, "positive")
+    steepness = Parameter("morse_steepnesses", "a", "1/Å", (0.5, 5.0), 0.2, "positive")
+    length = Parameter("morse_lengths", "r0", "Å", (0.5, 3.0), 0.1, "positive")
+    start = {"morse_depths": [120.0], "morse_steepnesses": [2.0], "morse_lengths": [0.96]}
+
+    def morse(deviation, depth, steepness, length):
+        return depth * (1.0 - jnp.exp(-steepness * deviation)) ** 2
+
+    with forgotten_after():
+        with pytest.raises(LinearityError, match="'morse 0 r0' is no equilibrium with one force constant of its own"):
+            with_own_kind("morse", morse, (depth, steepness, length), 2, start).solve_linear()
+
+
+@pytest.mark.exhaustive
+def test_an_own_kind_that_looks_harmonic_and_is_not_is_named():
+    def quartic(deviation, stiffness, length):
+        return stiffness * deviation**2 * (1.0 + deviation**2)
+
+    stiffness = Parameter("quartic_constants", "k", "kcal/mol/Å²", (0.0, 3600.0), 50.0)
+    length = Parameter("quartic_lengths", "r0", "Å", (0.5, 3.0), 0.1, "positive")
+    start = {"quartic_constants": [500.0], "quartic_lengths": [0.96]}
+    with forgotten_after():
+        with pytest.raises(LinearityError, match="not linear in some parameters.*'quartic 0 r0'"):
+            with_own_kind("quartic", quartic, (stiffness, length), 1, start).solve_linear()
 
 
 def _frequencies():
