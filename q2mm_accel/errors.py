@@ -141,3 +141,7 @@ def warn_user(message: str, category: type[Q2MMAccelWarning]) -> None:
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
+
+
+class DifferenceWarning(Q2MMAccelWarning):
+    """An objective that was carried over gives other values than the original."""

@@ -18,7 +18,8 @@ from scipy.optimize import Bounds, OptimizeResult
 from q2mm_accel.devices import check_batch_size, mesh_of
 from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
 from q2mm_accel.inputs import FitInputs
-from q2mm_accel.interop.q2mm import problem_from_q2mm
+from q2mm_accel.interop.original import check_against_original
+from q2mm_accel.interop.q2mm import Q2MMProblem, problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
@@ -27,7 +28,7 @@ from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
 from q2mm_accel.kernel.stiffness import stiffness_slopes
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector
+from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector, truth
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.reference_table import ReferenceTable
@@ -233,14 +234,27 @@ class FusedObjective:
 
     @classmethod
     def from_q2mm(
-        cls, objective_function, *, x0: ArrayLike | None = None, bounds: Bounds | Sequence | None = None, **options
+        cls,
+        objective_function,
+        *,
+        x0: ArrayLike | None = None,
+        bounds: Bounds | Sequence | None = None,
+        clipped_angles: bool = False,
+        check: str | None = "error",
+        **options,
     ) -> Self:
-        """The same loss as a q2mm `ObjectiveFunction` on a `JaxEngine`, with the same parameter vector and bounds.
+        """The same loss as a q2mm `ObjectiveFunction`, with the same parameter vector and bounds.
+
+        Its engine is a `JaxEngine` or an `OpenMMEngine`; `EngineObjective` takes those on any other.
 
         Args:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
             x0: another start, shape (n,), in q2mm's units.
-            bounds: other bounds, in q2mm's units.
+            bounds: other bounds, in q2mm's units. By default q2mm's, widened where its start lies outside.
+            clipped_angles: whether angles within 0.026 degrees of 180 have no force and no stiffness, as in q2mm's
+                JaxEngine; by default they have those of the formula.
+            check: what to do where values are not q2mm's, at the start and a percent beside it: "error", "warn", or None
+                not to compare, which saves two evaluations by q2mm.
             options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
                 parameter_scale.
 
@@ -248,22 +262,27 @@ class FusedObjective:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
 
         Raises:
-            InteropError: a term, reference or engine that cannot be carried over.
+            InteropError: a term, reference or engine that cannot be carried over; or a value that is not q2mm's.
             MoleculeError: a molecule whose coordinates or masses cannot be right.
             ParameterError: the start lies outside the bounds, or as for a new objective.
-            OptionError: a parameter_scale, or as for a new objective.
+            OptionError: a parameter_scale, an unknown check, or as for a new objective.
+
+        Warns:
+            UnmatchedTermWarning: q2mm leaves out terms that have no parameter.
+            BoundsWarning: q2mm's start lies outside its bounds.
+            DifferenceWarning: q2mm's minimizer stops early; or, by option, a value is not q2mm's.
         """
         if "parameter_scale" in options:
             raise OptionError(
                 "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
                 "the optimizer scale; solve_native does."
             )
-        found = problem_from_q2mm(objective_function)
+        found = problem_from_q2mm(objective_function, truth(clipped_angles, "clipped_angles", OptionError))
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")
         options["ties"] = as_tuple(options.get("ties", ()), Tie, "ties", ParameterError)
         space = parameter_space(found.forcefield, options.get("active"), options["ties"], found.parameter_scale)
-        return cls(
+        objective = cls(
             found.systems,
             found.forcefield,
             found.references,
@@ -272,6 +291,15 @@ class FusedObjective:
             parameter_scale=found.parameter_scale,
             **options,
         )
+        objective._check_against(objective_function, found, check)
+        return objective
+
+    def _check_against(self, objective_function, found: Q2MMProblem, check: str | None) -> None:
+        """Compare with the original at the start and a percent beside it, to either side at random."""
+        sides = np.random.default_rng(0).choice([-1.0, 1.0], len(self.x0))
+        beside = np.clip(self.x0 * (1.0 + 0.01 * sides), self.bounds.lb, self.bounds.ub)
+        points = [(self.expand(x) / found.parameter_scale, x) for x in (self.x0, beside)]
+        check_against_original(objective_function, found, self.predictions, points, check, self.precision == "float64")
 
     @property
     def systems(self) -> tuple[System, ...]:

@@ -57,9 +57,11 @@ def energy(system: System, forcefield: ForceField, parameters, x):
         width = len(kind.parameters)
         block = parameters[start : start + width * forcefield.n_types(name)].reshape(-1, width)
         start += block.size
-        if block.size and isinstance(kind, Kind):
+        if not block.size:
+            continue
+        if isinstance(kind, Kind):
             total += jnp.sum(_terms(form, kind, system, forcefield, block, x))
-        elif block.size:
+        else:
             total += jnp.sum(_pairs(form, kind, system, block, x))
     return total
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import jaxopt
 import numpy as np
 import scipy.linalg
+from jaxopt.linear_solve import solve_cg
 
 from q2mm_accel.benchmark.baseline import angles, distances, energy
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
@@ -134,7 +135,7 @@ def _molecule(system: System, space: ParameterSpace, references: ReferenceTable)
     def of(x, parameters):
         return energy(system, space.forcefield, parameters, x.reshape(-1, 3))
 
-    solve = partial(jaxopt.linear_solve.solve_cg, tol=1e-9, maxiter=1000)
+    solve = partial(solve_cg, tol=1e-9, maxiter=1000)
     solver = jaxopt.LBFGS(lambda x, parameters: _UNIT * of(x, parameters), implicit_diff_solve=solve, **_LBFGS)
 
     def loss(vector):

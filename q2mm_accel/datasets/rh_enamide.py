@@ -17,12 +17,12 @@ import numpy as np
 
 from q2mm_accel.datasets.archive import fetch_archive
 from q2mm_accel.errors import DatasetError, MissingPackageError, VersionError
+from q2mm_accel.interop.engines import Conventions, engine_terms
 from q2mm_accel.interop.q2mm_model import (
     forcefield_from_q2mm,
     left_out_terms,
     molecule_from_q2mm,
     system_from_q2mm,
-    terms_from_q2mm,
 )
 from q2mm_accel.kernel.potentials import form_named
 from q2mm_accel.model.forcefield import ForceField
@@ -86,14 +86,14 @@ def load_rh_enamide(form: str = "mm3") -> RhEnamide:
     left_out: Counter[str] = Counter()
     systems = []
     for name, molecule in molecules.items():
-        handle = engine.create_context(molecule, theirs)
+        matched = engine_terms(engine, theirs, molecule, name).terms
         torsions, types, unmatched = _torsions(molecule, theirs.torsions)
-        terms = terms_from_q2mm(handle, name) | {"torsion_atoms": torsions, "torsion_types": types}
+        terms = matched | {"torsion_atoms": torsions, "torsion_types": types}
         ours = molecule_from_q2mm(molecule, name, hessian_factor=1.0 / HESSIAN_AU_TO_KJMOLA2, check=True)
         systems.append(system_from_q2mm(ours, terms))
-        left_out.update({kind: len(atoms) for kind, atoms in left_out_terms(molecule, handle).items()})
+        left_out.update({kind: len(atoms) for kind, atoms in left_out_terms(molecule, matched).items()})
         left_out["torsion"] += unmatched
-    start = forcefield_from_q2mm(theirs, form, MDYNA_TO_KCALMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2)
+    start = forcefield_from_q2mm(theirs, form, Conventions(MDYNA_TO_KCALMOLA2, MDYNA_RAD2_TO_KCALMOLRAD2, -1.0))
     start, borrowed = _first_guess(systems, start, list(molecules.values()), theirs)
     return RhEnamide(systems, start, dict(left_out), borrowed)
 

@@ -2,12 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from q2mm_accel.errors import InteropError, TopologyError
+from q2mm_accel.interop.engines import Conventions
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import SIGNED_BOUNDS
@@ -20,21 +21,18 @@ _ATOM_FIELDS = {
     "angle": ("atom_i", "atom_j", "atom_k"),
     "torsion": ("atom_i", "atom_j", "atom_k", "atom_l"),
 }
-_KNOWN_TERMS = {"bond_indices", "angle_indices", "torsion_indices", "vdw_pair_indices", "ub_indices"}
-"""The arrays of terms in q2mm's `JaxHandle`."""
 
 
-def forcefield_from_q2mm(forcefield: Any, form: str, bond_factor: float, angle_factor: float) -> ForceField:
+def forcefield_from_q2mm(forcefield: Any, form: str, conventions: Conventions) -> ForceField:
     """A q2mm force field in canonical units.
 
-    Phases change their sign: q2mm's dihedrals have the sign opposite to IUPAC's, which is ours, and
+    Where an engine's dihedrals have the sign opposite to IUPAC's, which is ours, phases change theirs:
     cos(n (-φ) - γ) = cos(n φ + γ).
 
     Args:
         forcefield: a `q2mm.models.forcefield.ForceField`.
-        form: "harmonic" or "mm3".
-        bond_factor: kcal/mol/Å² per unit of its bond constants.
-        angle_factor: kcal/mol/rad² per unit of its angle constants.
+        form: of ours.
+        conventions: of its engine.
 
     Returns:
         The same types in the same order, labelled by their elements, and by q2mm's label too where these are ambiguous; with
@@ -54,13 +52,13 @@ def forcefield_from_q2mm(forcefield: Any, form: str, bond_factor: float, angle_f
     ]
     return ForceField(
         form=form,
-        bond_force_constants=[bond.force_constant * bond_factor for bond in bonds],
+        bond_force_constants=[bond.force_constant * conventions.bond_factor for bond in bonds],
         bond_lengths=[bond.equilibrium for bond in bonds],
-        angle_force_constants=[angle.force_constant * angle_factor for angle in angles],
+        angle_force_constants=[angle.force_constant * conventions.angle_factor for angle in angles],
         angle_values=[angle.equilibrium for angle in angles],
         torsion_force_constants=[torsion.force_constant for torsion in torsions],
         torsion_periodicities=[torsion.periodicity for torsion in torsions],
-        torsion_phases=[0.0 - torsion.phase for torsion in torsions],
+        torsion_phases=[0.0 + conventions.phase_sign * torsion.phase for torsion in torsions],
         vdw_radii=[vdw.radius for vdw in vdws],
         vdw_epsilons=[vdw.epsilon for vdw in vdws],
         urey_bradley_force_constants=[angle.ub_force_constant for angle in outer],
@@ -97,40 +95,6 @@ def molecule_from_q2mm(molecule: Any, name: str, hessian_factor: float = 1.0, ch
     )
 
 
-def terms_from_q2mm(handle: Any, name: str) -> dict[str, np.ndarray]:
-    """The terms that q2mm's engine has matched to parameters.
-
-    Args:
-        handle: what `JaxEngine.create_context` returns for a molecule.
-        name: the molecule's name, for messages.
-
-    Returns:
-        Arguments of `System`.
-
-    Raises:
-        InteropError: the engine has terms of a kind unknown here.
-    """
-    for field, value in vars(handle).items():
-        if field.endswith("_indices") and field not in _KNOWN_TERMS and len(value):
-            raise InteropError(
-                f"{name}: q2mm's engine evaluates {len(value)} terms of the kind {field.removesuffix('_indices')!r}, "
-                "which are unknown here, so the loss would differ. Keep q2mm's own objective for this problem."
-            )
-    terms = {
-        "bond_atoms": handle.bond_indices,
-        "bond_types": handle.bond_param_map,
-        "angle_atoms": handle.angle_indices,
-        "angle_types": handle.angle_param_map,
-        "torsion_atoms": handle.torsion_indices,
-        "torsion_types": handle.torsion_param_map,
-        "urey_bradley_atoms": getattr(handle, "ub_indices", ()),
-        "urey_bradley_types": getattr(handle, "ub_param_map", ()),
-    }
-    if handle.n_vdw_types:
-        terms |= {"vdw_pairs": handle.vdw_pair_indices, "vdw_types": handle.atom_vdw_map}
-    return terms
-
-
 def system_from_q2mm(molecule: Molecule, terms: dict[str, np.ndarray]) -> System:
     """A system with q2mm's terms.
 
@@ -143,21 +107,21 @@ def system_from_q2mm(molecule: Molecule, terms: dict[str, np.ndarray]) -> System
         raise InteropError(f"q2mm's terms cannot be carried over: {error}") from error
 
 
-def left_out_terms(molecule: Any, handle: Any) -> dict[str, list[tuple[int, ...]]]:
+def left_out_terms(molecule: Any, terms: Mapping[str, Any]) -> dict[str, list[tuple[int, ...]]]:
     """The bonds, angles and torsions of a q2mm molecule that have no parameter, so that q2mm's engine drops them.
 
     Args:
         molecule: a `Q2MMMolecule`.
-        handle: what `JaxEngine.create_context` returns for it.
+        terms: those that its engine evaluates.
 
     Returns:
         Kind of term -> atom indices of each.
     """
     left_out = {}
     for kind, fields in _ATOM_FIELDS.items():
-        matched = set(map(tuple, np.asarray(getattr(handle, f"{kind}_indices")).tolist()))
-        terms = [tuple(int(getattr(term, field)) for field in fields) for term in getattr(molecule, f"{kind}s", ())]
-        left_out[kind] = [atoms for atoms in terms if atoms not in matched]
+        matched = set(map(tuple, np.asarray(terms[f"{kind}_atoms"]).tolist()))
+        found = [tuple(int(getattr(term, field)) for field in fields) for term in getattr(molecule, f"{kind}s", ())]
+        left_out[kind] = [atoms for atoms in found if atoms not in matched]
     return left_out
 
 

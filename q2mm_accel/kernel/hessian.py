@@ -17,6 +17,7 @@ from q2mm_accel.problem.arrays import Array, Batch, Bucket, Geometry, Pairs, Ter
 from q2mm_accel.problem.internal import NEARLY_LINEAR
 from q2mm_accel.units import DEGREE
 
+_ANGLES = ("angle", "clipped_angle")
 _GAUSS_NODES = (0.5 - 0.5 / math.sqrt(3.0), 0.5 + 0.5 / math.sqrt(3.0))
 
 
@@ -70,7 +71,7 @@ def _seen(coordinate: Coordinate, value, parameters):
     equilibrium = None if coordinate.equilibrium is None else parameters[coordinate.equilibrium]
     if coordinate.measure == "distance":
         return value if equilibrium is None else value - equilibrium
-    if coordinate.measure == "angle":  # value is the supplement u = π - θ: θ - θ0 = (π - θ0) - u keeps its digits near u = 0
+    if coordinate.measure in _ANGLES:  # value is the supplement u = π - θ: θ - θ0 = (π - θ0) - u keeps its digits near u = 0
         return math.pi - value if equilibrium is None else (180.0 - equilibrium) * DEGREE - value
     if equilibrium is None:
         return value
@@ -99,7 +100,9 @@ def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coeff
     scaled = [row * DEGREE if each.unit == "degrees" else row for row, each in zip(given, declared, strict=True)]
     constants = [jnp.where(terms.present, constant, 1.0)[None] for constant in terms.constants]
     values = [jnp.where(terms.present, value, 1.0) for value in terms.coordinates]
-    angles = [place for place, each in enumerate(coordinates) if each.measure == "angle"]
+    angles = [place for place, each in enumerate(coordinates) if each.measure in _ANGLES]
+    # clipped angles have no kink: where they could, they have no derivatives
+    limits = {place: NEARLY_LINEAR if coordinates[place].measure == "angle" else 0.0 for place in angles}
 
     def energy(*points):
         seen = [_seen(each, point, given) for each, point in zip(coordinates, points, strict=True)]
@@ -110,7 +113,7 @@ def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coeff
     ratios = {}
     for number, place in enumerate(angles):
         mean = 0.5 * (curvatures[place, place][1 + 2 * number] + curvatures[place, place][2 + 2 * number])
-        linear = values[place] < NEARLY_LINEAR
+        linear = values[place] < limits[place]
         ratios[place] = jnp.where(linear, mean, slopes[place][0] / jnp.where(linear, 1.0, values[place]))
     first = [ratios[a] * values[a] if a in ratios else slopes[a][0] for a in range(len(coordinates))]
     along = []
@@ -121,7 +124,7 @@ def term_coefficients(kind: Kind, form: Form, terms: Terms, parameters) -> Coeff
                 factor = factor - ratios[place]
             elif place in (a, b):
                 mean = 0.5 * (curvatures[a, b][1 + 2 * number] + curvatures[a, b][2 + 2 * number])
-                factor = jnp.where(values[place] < NEARLY_LINEAR, 2.0 * (curvatures[a, b][0] - mean), factor)
+                factor = jnp.where(values[place] < limits[place], 2.0 * (curvatures[a, b][0] - mean), factor)
         along.append(factor)
     curved = [ratios.get(a, slopes[a][0]) for a in range(len(coordinates))]
     found = Coefficients(value[0], jnp.stack(first), jnp.stack(along), jnp.stack(curved))

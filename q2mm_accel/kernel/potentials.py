@@ -177,6 +177,9 @@ _DAMPED_TORSION = (
     Coordinate("angle", (1, 2, 3)),
 )
 
+_CLIPPED_ANGLES = {"angle": (Coordinate("clipped_angle", (0, 1, 2), equilibrium=1),)}
+"""q2mm's: within 0.026 degrees of a straight angle a term has no force and no stiffness."""
+
 _COMMON = {
     "bond": harmonic,
     "angle": harmonic,
@@ -211,6 +214,8 @@ FORMS["mm3"] = Form(
     _GEOMETRIC | {"vdw_radii": total},
     faded=frozenset({"stretch_bend", "bond_bend"}),
 )
+FORMS["harmonic-clipped"] = replace(FORMS["harmonic"], coordinates=_CLIPPED_ANGLES)
+FORMS["mm3-clipped"] = replace(FORMS["mm3"], coordinates=_CLIPPED_ANGLES)
 FORMS["amber"] = Form(_COMMON, _GEOMETRIC | {"vdw_radii": arithmetic_mean}, one_four={"vdw": 0.5, "coulomb": 1.0 / 1.2})
 
 

@@ -13,7 +13,7 @@ from q2mm_accel.errors import FormError
 from q2mm_accel.model.arguments import as_tuple, real_array
 
 Sign = Literal["any", "positive", "not negative"]
-Measure = Literal["distance", "angle", "dihedral"]
+Measure = Literal["distance", "angle", "clipped_angle", "dihedral"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Coordinate:
     """An internal coordinate of some of a term's atoms.
 
     Attributes:
-        measure: "distance" [Å], "angle" at the second of three atoms or "dihedral" of four (IUPAC's sign) [rad].
+        measure: "distance" [Å], "angle" at the second of three atoms or "dihedral" of four (IUPAC's sign) [rad];
+            "clipped_angle" is as q2mm computes angles, whose cosines it keeps 1e-7 away from 1 and -1.
         atoms: which of the term's atoms.
         equilibrium: number of the parameter that is its equilibrium, counted over `Kind.parameters` and then `Kind.reads`.
             The energy then sees the deviation from it (of a dihedral the one within ±π) instead of the coordinate, which
@@ -429,7 +430,7 @@ def _check_reads(kind: Kind) -> None:
             )
 
 
-_WIDTHS = {"distance": 2, "angle": 3, "dihedral": 4}
+_WIDTHS = {"distance": 2, "angle": 3, "clipped_angle": 3, "dihedral": 4}
 
 
 def _check_coordinates(kind: Kind) -> None:

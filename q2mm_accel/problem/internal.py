@@ -17,6 +17,9 @@ NEARLY_LINEAR = 1e-3
 """Supplements [rad] below this, 0.06 degrees, count as linear. The energy of an angle whose equilibrium is not 180 degrees
 has a kink at u = 0, and its Hessian grows as 1/u beside it: noise, in a geometry that is linear but for rounding."""
 
+CLIPPED = float(np.arccos(1.0 - 1e-7))
+"""[rad] How near to 0 or 180 degrees clipped angles get."""
+
 _SERIES_LIMIT = 0.01
 """tan² u up to which u is computed from the series of arctan; nine terms leave less than 1e-17."""
 
@@ -88,6 +91,17 @@ def angle_pieces(points, xp: ModuleType = np):
     u = xp.where(s > 0.0, xp.sqrt(xp.where(s > 0.0, s, 1.0)) * g, 0.0)
     defined = (u > 0.0)[:, None]
     return u, xp.where(defined, first / xp.where(defined, u[:, None], 1.0), 0.0), second
+
+
+def clipped_angle_pieces(points, xp: ModuleType = np):
+    """As `angle_pieces`, but angles nearer to 0 or 180 degrees than `CLIPPED` are there, and have no derivatives.
+
+    Source: q2mm's `_safe_arccos`, backends/mm/jax_engine.py (5.0.0a2 and 0c795729).
+    """
+    u, first, second = angle_pieces(points, xp)
+    inside = (u > CLIPPED) & (u < np.pi - CLIPPED)
+    value = xp.clip(u, CLIPPED, np.pi - CLIPPED)
+    return value, xp.where(inside[:, None], first, 0.0), xp.where(inside[:, None, None], second, 0.0)
 
 
 def dihedral_pieces(points, xp: ModuleType = np):

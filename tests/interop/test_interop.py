@@ -34,7 +34,7 @@ def ch3f_of_q2mm(*references):
     )
 
 
-class OpenMMEngine:
+class TinkerEngine:
     """Another engine."""
 
 
@@ -168,9 +168,10 @@ def test_parameters_of_an_unknown_kind_are_refused():
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        (ReferenceValue("bond_length", 1.4, atom_indices=(0, 1)), "is a bond_length, .* relaxing the geometry"),
-        (ReferenceValue("bond_angle", 109.0, atom_indices=(0, 1, 2)), "is a bond_angle, .* relaxing the geometry"),
-        (ReferenceValue("torsion_angle", 60.0, label="t"), r"reference 1 \(t\) is a torsion_angle, .* relaxing"),
+        (ReferenceValue("bond_length", 1.4, data_idx=4), r"data_idx is 4, but there are only 4 \(0 to 3\)"),
+        (ReferenceValue("bond_angle", 109.0, atom_indices=(0, 1)), r"atom_indices is \(0, 1\); give 3 atoms"),
+        (ReferenceValue("bond_angle", 109.0, atom_indices=(0, 1, 5)), "atom_indices is 5, but there are only 5"),
+        (ReferenceValue("torsion_angle", 60.0, label="t"), r"reference 1 \(t\) has no atom_indices; give its 4 atoms"),
         (ReferenceValue("charge", 1.0), "has the kind 'charge', which is unknown"),
         (ReferenceValue("frequency", 1.0, data_idx=15), r"data_idx is 15, but there are only 15 \(0 to 14\)"),
         (ReferenceValue("frequency", 1.0, molecule_idx=1), "molecule_idx is 1, but there are only 1"),
@@ -197,7 +198,7 @@ def with_attribute(**attributes):
     [
         (lambda: SimpleNamespace(forcefield=1, molecules=[]), "has no engine and no reference; pass a q2mm"),
         (lambda: with_attribute(molecules=[]), "has no molecules"),
-        (lambda: with_attribute(engine=OpenMMEngine()), "engine OpenMMEngine, .* keep their own function"),
+        (lambda: with_attribute(engine=TinkerEngine()), r"engine TinkerEngine, .* EngineObjective\(objective_function\)"),
         (lambda: with_attribute(l2_weight=0.1), "has l2_weight = 0.1, a term of the loss that is unknown"),
         (
             lambda: with_attribute(forcefield=replace(ch3f_of_q2mm().forcefield, vdws=[VdwParam("C", 1.9, 0.05)])),

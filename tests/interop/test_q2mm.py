@@ -23,7 +23,7 @@ from q2mm.optimizers.objective import ReferenceData as Q2MMReferenceData
 from q2mm_accel import FusedObjective, Molecule
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.rh_enamide import rh_enamide_in_q2mm
-from q2mm_accel.errors import LinearityError, UnmatchedTermWarning, UnusedParameterWarning
+from q2mm_accel.errors import InteropError, LinearityError, UnmatchedTermWarning, UnusedParameterWarning
 from q2mm_accel.interop.pairing import match_as_q2mm
 from q2mm_accel.units import HESSIAN_AU_TO_KJMOLA2
 
@@ -113,7 +113,7 @@ def from_q2mm(theirs):
     """Carry over; that van der Waals parameters of atoms without 1-4 neighbours are unused is known."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnusedParameterWarning)
-        return FusedObjective.from_q2mm(theirs)
+        return FusedObjective.from_q2mm(theirs, check=None)
 
 
 def points_near(x, count):
@@ -206,6 +206,7 @@ def test_rh_enamide_has_the_loss_and_residuals_of_q2mm(rh_enamide):
 
 @pytest.mark.parametrize(("angle", "same"), [(179.9, True), (Q2MM_ANGLE_LIMIT - 0.001, True), (179.98, False)])
 def test_q2mm_still_has_no_stiffness_in_angles_that_are_nearly_linear(angle, same):
+    """By default that is an error; by option the angle is clipped here too."""
     bend = np.radians(180.0 - angle)
     geometry = np.array([[0.0, 0.0, -1.06], [0.0, 0.0, 0.0], [1.15 * np.sin(bend), 0.0, 1.15 * np.cos(bend)]])
     forcefield = Q2MMForceField(
@@ -218,8 +219,13 @@ def test_q2mm_still_has_no_stiffness_in_angles_that_are_nearly_linear(angle, sam
     theirs = ObjectiveFunction(forcefield, JaxEngine(), [molecule], references)
     x = forcefield.get_param_vector()
     expected = residuals_of_q2mm(theirs, x)
-    difference = np.max(np.abs(FusedObjective.from_q2mm(theirs).residuals(x) - expected))
+    clipped = FusedObjective.from_q2mm(theirs, clipped_angles=True, check=None)
+    assert clipped.space.forcefield.form == "harmonic-clipped"
+    np.testing.assert_allclose(clipped.residuals(x), expected, rtol=0.0, atol=Q2MM_NEAR_LINEAR * np.max(np.abs(expected)))
+    difference = np.max(np.abs(FusedObjective.from_q2mm(theirs, check=None).residuals(x) - expected))
     if same:
         assert difference <= Q2MM_NEAR_LINEAR * np.max(np.abs(expected))
     else:
         assert difference > 0.01 * np.max(np.abs(expected))
+        with q2mm_running(), pytest.raises(InteropError, match="the angle H0-C1-N2 of .* is 179.98 .*clipped_angles=True"):
+            FusedObjective.from_q2mm(theirs)
