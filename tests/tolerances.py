@@ -138,6 +138,6 @@ RELAXED_JAC_SOFT = 5e-8
 """The same where a mode is a million times softer than others: its rounding is in the differences. Expected 5e-9."""
 
 RELAXED_BY_Q2MM = {"bond_length": 1e-6, "bond_angle": 1e-3, "torsion_angle": 0.5}
-"""[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without a term end anywhere."""
+"""[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without terms end anywhere."""
 OPENMM_ENERGY_RELATIVE = 1e-6
 """OpenMM's own sums, in double precision on its Reference platform, and nonbonded sums."""
