@@ -1,4 +1,4 @@
-"""The scripts in examples/ run, compiled as users compile them, and say what they promise."""
+"""The scripts in examples/ run, compiled as the other tests or as users compile them, and say what they promise."""
 
 import os
 import re
@@ -19,16 +19,27 @@ EXPECTED = {
 }
 """What a script must print; the number in brackets."""
 
+SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in NEEDS_PYSCF)
+AS_USERS = "fit_with_scipy.py"
+"""The script that the default run compiles as users do; the exhaustive tests compile the others so too."""
 
-def run(*arguments, cwd):
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+def run(*arguments, cwd, compiled):
+    """Run Python; programs compiled as by users take two to three times as long to be ready."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS" or compiled == "soon"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, encoding="utf-8", timeout=300, env=environment)
 
 
-@pytest.mark.parametrize("script", sorted(path.name for path in FOLDER.glob("*.py") if path.name not in NEEDS_PYSCF))
-def test_an_example_runs_and_prints_its_result(script, tmp_path):
-    finished = run("-X", "utf8", str(FOLDER / script), cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("script", "compiled"),
+    [
+        *((script, "as users do" if script == AS_USERS else "soon") for script in SCRIPTS),
+        *(pytest.param(script, "as users do", marks=pytest.mark.exhaustive) for script in SCRIPTS if script != AS_USERS),
+    ],
+)
+def test_an_example_runs_and_prints_its_result(script, compiled, tmp_path):
+    finished = run("-X", "utf8", str(FOLDER / script), cwd=tmp_path, compiled=compiled)
     assert finished.returncode == 0, finished.stderr
     print(finished.stdout)
     found = re.search(EXPECTED.get(script, r"(\d+\.\d+)"), finished.stdout)

@@ -14,6 +14,7 @@ from q2mm_accel.runtime import exclusive_eigh
 from q2mm_accel.solvers.lane import Lane, Setting, Status
 from q2mm_accel.solvers.loop import opened, segment
 from q2mm_accel.solvers.methods import METHODS
+from q2mm_accel.solvers.variables import Space
 
 _ROUNDINGS = 1e4
 """How far beyond a bound a point may lie because of rounding, relative to its size and in units of rounding."""
@@ -43,6 +44,8 @@ def native(mesh: Mesh | None, method: str, history_size: int, *arguments):
 
 
 run_segment = jax.jit(native, static_argnums=(0, 1, 2), compiler_options=_WITHOUT_WRONG_PASS)
+_outside = jax.jit(Space.outside, static_argnums=0)
+"""One program: by itself each of its twenty operations would be compiled."""
 _opened = jax.jit(
     lambda method, history_size, point, count: opened(METHODS[method](history_size), point, count), static_argnums=(0, 1, 3)
 )
@@ -134,7 +137,7 @@ class Fits:
         limits = [np.broadcast_to(each, lanes.best_point.shape) for each in settings]
         self._check_bounds(lanes.best_point, space.box(*limits))
         found, bad = (
-            np.clip(np.asarray(space.outside(points.astype(np.float64), *limits)[0]), *limits[1:])
+            np.clip(np.asarray(_outside(space, points.astype(np.float64), *limits)[0]), *limits[1:])
             for points in (lanes.best_point, lanes.bad_point)
         )
         # a start at a bound is nudged inwards by smooth variables: without any evaluation, the fit is still where it began

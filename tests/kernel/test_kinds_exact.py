@@ -247,10 +247,12 @@ def test_torsions_are_whole_up_to_170_degrees_and_fade_out_after_it():
     undamped = ForceField(form="harmonic", arrays=forcefield.arrays)
     groups_of_torsions = [*groups["torsion"], *groups["fading torsion"]]
     exactly = evaluate_all([system for system, _ in groups_of_torsions], undamped)
-    for number, ((_, damped), plain) in enumerate(zip(groups_of_torsions, exactly, strict=True)):
+    for number, ((system, damped), plain) in enumerate(zip(groups_of_torsions, exactly, strict=True)):
         if number < len(BENT):
             np.testing.assert_allclose(damped.hessian, plain.hessian, atol=1e-15 * np.abs(plain.hessian).max(), rtol=0.0)
-            np.testing.assert_allclose(damped.energy, plain.energy, rtol=1e-15)
+            # the barrier rounds, of which 1 + cos may leave little
+            barrier = 2.0 * np.abs(forcefield.torsion_force_constants[system.torsion_types]).max()
+            np.testing.assert_allclose(damped.energy, plain.energy, atol=1e-15 * barrier, rtol=0.0)
         else:
             assert 0.0 < damped.energy / plain.energy < 1.0
 

@@ -97,17 +97,14 @@ def test_derivatives_by_every_parameter_are_exact():
     systems, forcefield, references, *_ = case()
     scale = forcefield.typical_scale
     rows = [row for row, r in enumerate(references) if r.system == 0 and r.kind in ("energy", "hessian_element")]
-    jacobian = found()[1]
+    jacobian, start = found()[1], exact.exact_parameters(forcefield)
+    functions = {"energy": exact.energy, "hessian_element": exact.atomic_units_hessian}
+    here = {kind: function(systems[0], forcefield, start) for kind, function in functions.items()}
     for place, label in enumerate(forcefield.labels):
-        sides = []
-        for sign in (1, -1):
-            moved = exact.exact_parameters(forcefield)
-            moved[place] += sign * exact.PARAMETER_STEP
-            whole = {"energy": exact.energy, "hessian_element": exact.atomic_units_hessian}
-            sides.append({kind: function(systems[0], forcefield, moved) for kind, function in whole.items()})
-        for kind in ("energy", "hessian_element"):
+        moved = (*start[:place], start[place] + exact.PARAMETER_STEP, *start[place + 1 :])
+        for kind, function in functions.items():
             own = [row for row in rows if references[row].kind == kind]
-            difference = (sides[0][kind] - sides[1][kind]) / (2 * exact.PARAMETER_STEP)
+            difference = (function(systems[0], forcefield, moved) - here[kind]) / exact.PARAMETER_STEP
             slopes = [difference if kind == "energy" else difference[references[row].index] for row in own]
             weights = np.array([references[row].weight for row in own])
             expected = -weights * exact.to_array(slopes) * scale[place]

@@ -1,8 +1,9 @@
 """Energies, derivatives and losses to more than 20 digits, from the formulas alone.
 
 Nothing here is shared with the package but its constants and its descriptions of molecules. Every derivative is a
-finite difference at 150 digits. Those in space are taken term by term: a term depends on at most 12 coordinates, so a
-molecule takes a fraction of a second. Coordinates and parameters are read as the exact binary numbers they are.
+finite difference at 150 digits. Those in space are taken term by term: a term depends on at most 12 coordinates, and only
+on differences of them, so a molecule takes a fraction of a second. Coordinates and parameters are read as the exact binary
+numbers they are.
 
 Units: kcal/mol, Å, degrees in the parameter vector, radian inside, hartree/bohr² and cm⁻¹ for references.
 """
@@ -19,7 +20,8 @@ from q2mm_accel.units import FREQUENCY_FACTOR, KCALMOLA2_TO_HESSIAN_AU
 STEP = mpf(10) ** -50
 """Displacement [Å] of forward differences: they are wrong by about 1e-50, and rounding by 150 - 2 x 50 digits."""
 PARAMETER_STEP = mpf(10) ** -25
-"""Displacement of a parameter in central differences."""
+"""Displacement of a parameter in forward differences: they are wrong by about 1e-25, and so is what they make of the 50
+digits that second derivatives in space have."""
 
 WIDTHS = {
     "bond": 2,
@@ -71,8 +73,9 @@ class Term(NamedTuple):
     factor: float = 1.0
 
 
+@lru_cache(maxsize=16)
 def terms(system, forcefield):
-    """All terms of a system."""
+    """All terms of a system, whose objects cannot change."""
     start, result, equilibria = 0, [], {}
     for kind, width in WIDTHS.items():
         if kind in ("vdw", "coulomb"):
@@ -99,7 +102,10 @@ def terms(system, forcefield):
 
 @lru_cache(maxsize=50_000)
 def term_derivatives(kind, form, points, values, constants=()):
-    """Energy, gradient and lower triangle of the Hessian of one term, by forward differences of the energy."""
+    """Energy, gradient and lower triangle of the Hessian of one term, by forward differences of the energy.
+
+    The first atom stays: moving all atoms together changes no energy, so its derivatives are minus the sum of the others.
+    """
     n = 3 * len(points)
     flat = [mpf(x) for point in points for x in point]
 
@@ -110,13 +116,19 @@ def term_derivatives(kind, form, points, values, constants=()):
         return term_energy(kind, form, [moved[i : i + 3] for i in range(0, n, 3)], values, constants)
 
     energy_here = displaced()
-    once = [displaced(i) for i in range(n)]
-    gradient_here = [(value - energy_here) / STEP for value in once]
+    once = {i: displaced(i) for i in range(3, n)}
+    gradient_here = {i: (value - energy_here) / STEP for i, value in once.items()}
     hessian_here = {
         (i, j): (displaced(i, j) - once[i] - once[j] + energy_here) / STEP**2
-        for j, i in combinations_with_replacement(range(n), 2)
+        for j, i in combinations_with_replacement(range(3, n), 2)
     }
-    return energy_here, gradient_here, hessian_here
+    for axis in range(3):
+        gradient_here[axis] = -sum(gradient_here[i] for i in range(3 + axis, n, 3))
+        for i in range(3, n):
+            hessian_here[i, axis] = -sum(hessian_here[max(i, j), min(i, j)] for j in range(3 + axis, n, 3))
+    for axis, other in combinations_with_replacement(range(3), 2):
+        hessian_here[other, axis] = -sum(hessian_here[i, axis] for i in range(3 + other, n, 3))
+    return energy_here, [gradient_here[i] for i in range(n)], hessian_here
 
 
 def _parts(system, forcefield, parameters):
@@ -137,7 +149,7 @@ def _times(factor, energy, gradient, hessian):
 
 def exact_parameters(forcefield):
     """The parameter vector as exact numbers."""
-    return [mpf(float(value)) for value in forcefield.parameters]
+    return tuple(mpf(float(value)) for value in forcefield.parameters)
 
 
 def energy(system, forcefield, parameters=None):
@@ -171,18 +183,19 @@ def hessian(system, forcefield, parameters=None):
     return result
 
 
+@lru_cache(maxsize=16)
 def atomic_units_hessian(system, forcefield, parameters=None):
-    """The Hessian [hartree/bohr²]."""
+    """The Hessian [hartree/bohr²]; its frequencies and its eigenmatrix are asked for one after another."""
     return hessian(system, forcefield, parameters) * mpf(KCALMOLA2_TO_HESSIAN_AU)
 
 
 def frequencies(system, forcefield, parameters=None):
     """All 3N frequencies, ascending, imaginary ones negative [cm⁻¹]."""
-    matrix = atomic_units_hessian(system, forcefield, parameters)
-    masses = [mpf(float(mass)) for mass in np.repeat(system.molecule.masses, 3)]
-    for i, row in enumerate(masses):
-        for j, column in enumerate(masses):
-            matrix[i, j] /= mp.sqrt(row * column)
+    matrix = atomic_units_hessian(system, forcefield, parameters).copy()
+    roots = [mp.sqrt(mpf(float(mass))) for mass in np.repeat(system.molecule.masses, 3)]
+    for i, row in enumerate(roots):
+        for j, column in enumerate(roots):
+            matrix[i, j] /= row * column
     eigenvalues = sorted(mp.eigsy(matrix, eigvals_only=True))
     return [mp.sign(value) * mp.sqrt(abs(value)) * mpf(FREQUENCY_FACTOR) for value in eigenvalues]
 
@@ -203,7 +216,7 @@ def predictions(systems, forcefield, references, parameters=None, cache=None):
         systems: the systems.
         forcefield: forms, periodicities, phases, and the parameters where none are given.
         references: kinds energy, relative_energy, frequency, hessian_element, eig_diagonal, eig_offdiagonal.
-        parameters: exact parameters.
+        parameters: exact parameters, a tuple.
         cache: a dictionary that keeps results between calls, by the parameters that a system uses.
 
     Returns:
@@ -254,7 +267,7 @@ def loss(systems, forcefield, references, parameters=None, cache=None):
 
 
 def loss_gradient(systems, forcefield, references, places=None, cache=None):
-    """Derivatives of the whole loss, by central differences.
+    """Derivatives of the whole loss, by forward differences.
 
     Args:
         systems: the systems.
@@ -267,13 +280,11 @@ def loss_gradient(systems, forcefield, references, places=None, cache=None):
         A list with one exact number per place.
     """
     result, cache = [], {} if cache is None else cache
+    here = loss(systems, forcefield, references, cache=cache)
     for place in range(forcefield.n_parameters) if places is None else places:
-        values = []
-        for sign in (1, -1):
-            moved = exact_parameters(forcefield)
-            moved[place] += sign * PARAMETER_STEP
-            values.append(loss(systems, forcefield, references, moved, cache))
-        result.append((values[0] - values[1]) / (2 * PARAMETER_STEP))
+        moved = list(exact_parameters(forcefield))
+        moved[place] += PARAMETER_STEP
+        result.append((loss(systems, forcefield, references, tuple(moved), cache) - here) / PARAMETER_STEP)
     return result
 
 

@@ -15,6 +15,13 @@ mp = mpmath.mp.clone()
 """An arithmetic of its own, so that no test depends on mpmath's global precision."""
 mp.dps = 150
 mpf = mp.mpf
+RADIAN = mp.pi / 180
+"""Per degree."""
+CUBIC, SERIES = mpf("2.55"), [mpf(each) for each in ("-0.014", "5.6e-5", "-7e-7", "9e-10")]
+"""Of MM3: the stretch's constant [1/Å], and the bend's series in powers of degrees."""
+ROOT = mpf(2) ** (mpf(1) / 6)
+TEN, FIVE = mp.sin(10 * RADIAN), mp.sin(5 * RADIAN)
+"""Sines of 10 and 5 degrees."""
 
 
 def minus(a, b):
@@ -57,7 +64,7 @@ def twelve_six(r, sigma, epsilon):
 
 def sigma_of(radius):
     """Where a 12-6 potential is 0, from half the distance of its minimum."""
-    return 2 * radius / mpf(2) ** (mpf(1) / 6)
+    return 2 * radius / ROOT
 
 
 def van_der_waals(form, r, radii, epsilons):
@@ -83,18 +90,16 @@ def wrapped(angle):
 
 def fading(sine):
     """1 above the sine of 10 degrees, 0 below that of 5, t² (3 - 2 t) between them."""
-    ten, five = mp.sin(mp.pi / 18), mp.sin(mp.pi / 36)
-    t = min(max((sine - five) / (ten - five), mpf(0)), mpf(1))
+    t = min(max((sine - FIVE) / (TEN - FIVE), mpf(0)), mpf(1))
     return t**2 * (3 - 2 * t)
 
 
 def coupling_energy(kind, form, points, values):
     """Stretch-stretch, stretch-bend, bond-bend or bend-bend: a constant times the product of two deviations."""
-    radian = mp.pi / 180
     if kind == "bend_bend":
         i, centre, k, m = points
         angles = bond_angle(i, centre, k), bond_angle(k, centre, m)
-        return values[0] * (angles[0] - values[1] * radian) * (angles[1] - values[2] * radian)
+        return values[0] * (angles[0] - values[1] * RADIAN) * (angles[1] - values[2] * RADIAN)
     i, centre, k = points
     n_bonds = 1 if kind == "bond_bend" else 2
     stretches = [length(minus(end, centre)) - values[1 + n] for n, end in enumerate((i, k)[:n_bonds])]
@@ -102,7 +107,7 @@ def coupling_energy(kind, form, points, values):
         return values[0] * stretches[0] * stretches[1]
     angle = bond_angle(i, centre, k)
     fade = fading(mp.sin(angle)) if form == "mm3" else 1
-    return fade * values[0] * sum(stretches) * (angle - values[1 + n_bonds] * radian)
+    return fade * values[0] * sum(stretches) * (angle - values[1 + n_bonds] * RADIAN)
 
 
 def term_energy(kind, form, points, values, constants=()):
@@ -121,7 +126,7 @@ def term_energy(kind, form, points, values, constants=()):
         r, (radius, epsilon) = length(minus(*points)), values
         return exponential_six(r, radius, epsilon) if form == "mm3" else twelve_six(r, sigma_of(radius), epsilon)
     if kind in ("harmonic_dihedral", "harmonic_improper"):
-        return values[0] * wrapped(dihedral(*points) - values[1] * mp.pi / 180) ** 2
+        return values[0] * wrapped(dihedral(*points) - values[1] * RADIAN) ** 2
     if kind in ("stretch_stretch", "stretch_bend", "bond_bend", "bend_bend"):
         return coupling_energy(kind, form, points, values)
     if kind == "vdw":
@@ -131,15 +136,13 @@ def term_energy(kind, form, points, values, constants=()):
         fade = 1
         if kind == "torsion" and form == "damped":
             fade = fading(min(mp.sin(bond_angle(*points[:3])), mp.sin(bond_angle(*points[1:]))))
-        return fade * values[0] * (1 + mp.cos(mpf(periodicity) * dihedral(*points) - mpf(phase) * mp.pi / 180))
+        return fade * values[0] * (1 + mp.cos(mpf(periodicity) * dihedral(*points) - mpf(phase) * RADIAN))
     if kind == "angle":
-        delta = bond_angle(*points) - values[1] * mp.pi / 180
-        degrees = delta * 180 / mp.pi
-        series = [mpf(c) for c in ("-0.014", "5.6e-5", "-7e-7", "9e-10")]
-        anharmonic = 1 + sum(c * degrees**power for power, c in enumerate(series, start=1))
+        delta = bond_angle(*points) - values[1] * RADIAN
+        degrees = delta / RADIAN
+        anharmonic = 1 + sum(c * degrees**power for power, c in enumerate(SERIES, start=1))
     else:
         delta = length(minus(*points)) - values[1]
-        cubic = mpf("2.55")
-        anharmonic = 1 - cubic * delta + mpf(7) / 12 * cubic**2 * delta**2
+        anharmonic = 1 - CUBIC * delta + mpf(7) / 12 * CUBIC**2 * delta**2
     harmonic = values[0] * delta**2
     return harmonic * anharmonic if form == "mm3" and kind != "urey_bradley" else harmonic
