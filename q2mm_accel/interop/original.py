@@ -17,6 +17,8 @@ CHECKS = ("error", "warn", None)
 _ALLOWED = {"JaxEngine": 1e-9, "OpenMMEngine": 1e-3}
 """Largest difference of values by engine, relative to the largest of the kind in the molecule: what rounding leaves, and
 finite differences of forces. Frequencies are compared by their squares, which are what a Hessian gives."""
+_SIZES = {"frequency": 1e6}
+"""What counts as the largest value of a kind at least: rigid motions have frequencies of rounding, beside vibrations."""
 _FLOAT32 = 1e-4
 """The same where ours are not in float64."""
 _RELAXED = 1e-6
@@ -186,8 +188,8 @@ def _allowed(rounding: float, theirs: np.ndarray, kinds: np.ndarray, molecules: 
     for kind in set(kinds.tolist()):
         for number in set(molecules.tolist()):
             chosen = (kinds == kind) & (molecules == number)
-            largest = np.nanmax(np.abs(_compared(theirs, kinds)[chosen]), initial=0.0)
-            allowed[chosen] = (_RELAXED if kind in RELAXED else rounding) * max(largest, 1e-6)
+            largest = np.nanmax(np.abs(_compared(theirs, kinds)[chosen]), initial=_SIZES.get(kind, 1e-6))
+            allowed[chosen] = (_RELAXED if kind in RELAXED else rounding) * largest
     return allowed
 
 
