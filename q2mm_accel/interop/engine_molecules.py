@@ -129,7 +129,8 @@ class Evaluator:
         try:
             if objective is None:
                 objective = self._objective(self._inputs.shares[share])
-            values = np.array(objective.residuals(x.copy()), dtype=np.float64)
+            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the objective refuses what is not finite
+                values = np.array(objective.residuals(x.copy()), dtype=np.float64)
         except Exception as error:
             raise self._inputs.failure(
                 share,
