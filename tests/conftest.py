@@ -47,6 +47,7 @@ LONGEST = (
     "test_interruptions.py",
     "test_kinds_together.py",
     "test_runtime.py",
+    "test_engine_objective.py",
     "test_q2mm.py",
     "test_memory.py",
     "test_polish.py",

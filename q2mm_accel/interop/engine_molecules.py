@@ -3,13 +3,14 @@
 import copy
 import operator
 import pickle
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from q2mm_accel.errors import EngineError, InteropError, ReferenceDataError
+from q2mm_accel.errors import EngineError, InteropError, OptionError, ReferenceDataError
 from q2mm_accel.interop.q2mm import _check_objective
 from q2mm_accel.interop.q2mm_model import forcefield_from_q2mm
 
@@ -24,6 +25,16 @@ _METHODS = {
     "hessian_element": "hessian",
 }
 """What q2mm asks of its engine for each kind of reference (optimizers/objective.py of 5.0.0a2 and 0c795729)."""
+_STEP_KEYS = {
+    ("bond", "k"): "bf",
+    ("bond", "r0"): "be",
+    ("angle", "k"): "af",
+    ("angle", "theta0"): "ae",
+    ("torsion", "k"): "df",
+    ("vdw", "radius"): "vdwr",
+    ("vdw", "epsilon"): "vdwfc",
+}
+"""The first and the last word of a label -> the key of q2mm's `STEPS` (models/forcefield.py of 0c795729)."""
 _TURN = 360.0
 _NAMED = 8
 """How many parameters a message names."""
@@ -181,6 +192,22 @@ def inputs_from_q2mm(objective_function: Any) -> EngineInputs:
     return EngineInputs(
         type(objective_function), forcefield, objective_function.engine, molecules, reference, shares, labels, x0
     )
+
+
+def steps_by_type(inputs: EngineInputs) -> np.ndarray:
+    """q2mm's steps for numerical differentiation, which depend on the kind of parameter, shape (n,).
+
+    Raises:
+        OptionError: this version of q2mm has none, or none for one of the parameters.
+    """
+    own = getattr(inputs.forcefield, "get_step_sizes", None)
+    if callable(own):
+        return np.array(own(), dtype=np.float64)
+    table = getattr(sys.modules.get("q2mm.optimizers.defaults"), "STEPS", {})
+    keys = [_STEP_KEYS.get((label.split()[0], label.split()[-1])) for label in inputs.labels]
+    for label in (label for label, key in zip(inputs.labels, keys, strict=True) if key not in table):
+        raise OptionError(f"steps='by type': q2mm has no step for {label}; give numbers.")
+    return np.array([table[key] for key in keys], dtype=np.float64)
 
 
 def pickled(inputs: EngineInputs) -> bytes:

@@ -13,7 +13,7 @@ from scipy.optimize import Bounds
 
 from q2mm_accel.errors import BoundsWarning, InteropError, NonFiniteError, OptionError, ParameterError, warn_user
 from q2mm_accel.interop.engine_differences import checked_steps, differences
-from q2mm_accel.interop.engine_molecules import EngineInputs, Evaluator, inputs_from_q2mm
+from q2mm_accel.interop.engine_molecules import EngineInputs, Evaluator, inputs_from_q2mm, steps_by_type
 from q2mm_accel.interop.engine_workers import Workers
 from q2mm_accel.model.arguments import bounds_between, integer, parameter_rows, parameter_vector, real_array
 from q2mm_accel.parameters.bounds import as_bounds
@@ -72,7 +72,7 @@ class EngineObjective:
         bounds: Bounds | Sequence | None = None,
         workers: int = 1,
         timeout: float = 600.0,
-        steps: ArrayLike | None = None,
+        steps: ArrayLike | str | None = None,
     ) -> None:
         """Copy what is evaluated, and evaluate nothing yet.
 
@@ -87,8 +87,8 @@ class EngineObjective:
                 interrupt an evaluation in this process.
             steps: of the differences, shape (n,) or one for all, in the units of x. By default those that q2mm's own
                 gradient has: the objective's `fd_step` (1e-4 in 0c795729), else 1e-3, with which `ScipyOptimizer` lets
-                SciPy difference. Engines that compute in single precision need longer ones. `get_step_sizes` of q2mm's
-                force field (0.02 Å, 1 degree ...) is meant for its sensitivity analysis, and coarse.
+                SciPy difference. "by type" for q2mm's `STEPS` (0.02 Å, 1 degree ...), with which it analyses sensitivity:
+                for engines that give few digits, as Tinker does, or relax molecules loosely.
 
         Raises:
             InteropError: no objective function, an engine that lacks methods; or with workers, one that cannot be pickled.
@@ -102,8 +102,7 @@ class EngineObjective:
         inputs = inputs_from_q2mm(objective_function)
         start = parameter_vector(inputs.x0 if x0 is None else x0, inputs.labels, "x0")
         limits = _limits(inputs, bounds, start, x0 is None)
-        own = getattr(objective_function, "fd_step", _STEP)
-        chosen = checked_steps(own if steps is None else steps, inputs.labels)
+        chosen = checked_steps(_steps(objective_function, inputs, steps), inputs.labels)
         count = integer(workers, "workers", OptionError)
         seconds = float(real_array(timeout, "timeout", OptionError, shape=(), finite=False))
         if count < 1:
@@ -327,6 +326,13 @@ def _opened(kind: type[EngineObjective], *made_of: Any) -> EngineObjective:
     objective = kind.__new__(kind)
     objective._open(*made_of)
     return objective
+
+
+def _steps(objective_function: Any, inputs: EngineInputs, steps: ArrayLike | str | None) -> ArrayLike:
+    """Steps as given, of q2mm's gradient, or of its sensitivity analysis."""
+    if steps is None:
+        return getattr(objective_function, "fd_step", _STEP)
+    return steps_by_type(inputs) if isinstance(steps, str) and steps == "by type" else steps
 
 
 def _limits(inputs: EngineInputs, bounds: Bounds | Sequence | None, start: np.ndarray, own: bool) -> Bounds:

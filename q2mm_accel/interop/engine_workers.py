@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from textwrap import shorten
 
 import numpy as np
 
@@ -118,8 +119,8 @@ class Workers:
         except (OSError, RuntimeError, AssertionError) as error:
             here.close()
             raise EngineError(
-                f"a worker process for the engine {self._engine} cannot be started: {error}. Scripts with workers must keep "
-                f"what they do under `if __name__ == '__main__':`. {_IN_THIS_PROCESS}"
+                f"a worker process for the engine {self._engine} cannot be started: {shorten(str(error), 150)}. Scripts "
+                f"with workers must keep what they do under `if __name__ == '__main__':`. {_IN_THIS_PROCESS}"
             ) from error
         finally:
             there.close()
@@ -132,12 +133,12 @@ class Workers:
         return type(self._inputs.engine).__name__
 
     def _give(self, worker: _Worker, tasks: Sequence[Task], place: int) -> None:
-        worker.enter(_Stage.BUSY, self._timeout, place)
-        self.begun += 1
         try:
             worker.connection.send(tasks[place])
         except OSError as error:
             raise self._ended(worker, tasks) from error
+        worker.enter(_Stage.BUSY, self._timeout, place)
+        self.begun += 1
 
     def _answering(self, tasks: Sequence[Task]) -> list[_Worker]:
         """Those that have answered or ended; waits until there is one."""
@@ -179,7 +180,7 @@ class Workers:
                 "molecule out.",
             )
         return EngineError(
-            f"a worker process for the engine {self._engine} ended {how} before it could evaluate anything; why "
+            f"a worker process for the engine {self._engine} ended {how} while it had nothing to evaluate; why "
             "is on standard error. Scripts with workers must keep what they do under `if __name__ == '__main__':`, and "
             f"classes of engines belong into modules. {_IN_THIS_PROCESS}"
         )

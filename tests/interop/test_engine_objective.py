@@ -23,6 +23,7 @@ from q2mm.backends.mm.tinker import TinkerEngine
 from q2mm.models.forcefield import BondParam, ForceField
 from q2mm.models.molecule import Q2MMMolecule
 from q2mm.models.seminario import estimate_force_constants
+from q2mm.optimizers.defaults import STEPS
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData, ReferenceValue
 from q2mm.optimizers.scipy_opt import ScipyOptimizer
 from refusals import assert_refused, refusals
@@ -149,6 +150,9 @@ def test_steps_are_those_of_q2mm(springs):
     theirs.fd_step = 1e-4  # as in 0c795729
     np.testing.assert_array_equal(EngineObjective(theirs).steps, 1e-4)
     np.testing.assert_array_equal(EngineObjective(theirs, steps=[0.1, 0.02]).steps, [0.1, 0.02])
+    np.testing.assert_array_equal(EngineObjective(theirs, steps="by type").steps, [STEPS["bf"], STEPS["be"]])
+    theirs.forcefield.get_step_sizes = lambda: np.array([7.2, 0.03])
+    np.testing.assert_array_equal(EngineObjective(theirs, steps="by type").steps, [7.2, 0.03])
 
 
 @pytest.mark.parametrize(
@@ -448,6 +452,23 @@ def test_an_engine_that_a_worker_cannot_load_is_refused():
     ours = EngineObjective(objective_on(Unloadable(), names=("near",)), workers=2)
     assert_refused(lambda: ours.fun(ours.x0), EngineError, ["cannot load", "ValueError", "workers=1"])
     assert not multiprocessing.active_children()
+
+
+def test_a_process_that_may_have_none_beside_it_says_so(monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    ours = EngineObjective(objective_on(Springs(), names=("near",)), workers=2)
+    assert_refused(lambda: ours.fun(ours.x0), EngineError, ["Springs cannot be started", "daemonic", "workers=1"])
+
+
+@pytest.mark.exhaustive
+def test_a_worker_that_is_ended_from_outside_is_replaced_after_an_error():
+    with EngineObjective(objective_on(Springs(), names=("near",)), workers=2) as ours:
+        value = ours.fun(ours.x0)
+        (worker,) = multiprocessing.active_children()
+        worker.kill()
+        worker.join()
+        assert_refused(lambda: ours.fun(ours.x0 * 1.1), EngineError, ["by signal 9", "nothing to evaluate"])
+        assert ours.fun(ours.x0 * 1.1) != value
 
 
 SCRIPT = """
