@@ -4,6 +4,7 @@ Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values
 and its exact gradient.
 """
 
+from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
@@ -26,6 +27,7 @@ __all__ = [
     "Background",
     "Constant",
     "Coordinate",
+    "EngineObjective",
     "ForceField",
     "FusedObjective",
     "Kind",

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = str(Path(__file__).parent)
 
@@ -41,6 +42,18 @@ class ReferenceDataError(Q2MMAccelError, ValueError):
 
 class InteropError(Q2MMAccelError, ValueError):
     """Another package's object cannot be carried over without changing its meaning."""
+
+
+class EngineError(Q2MMAccelError, RuntimeError):
+    """An engine of another package failed at a molecule, or the process that it ran in ended, hung or did not start.
+
+    Attributes:
+        molecule: the molecule's name, or None where it was at none.
+        x: the parameter vector, shape (n,), or None.
+    """
+
+    molecule: str | None = None
+    x: Any = None
 
 
 class NonFiniteError(Q2MMAccelError, ArithmeticError):
@@ -108,7 +121,7 @@ class UnusedParameterWarning(Q2MMAccelWarning):
 
 
 class BoundsWarning(Q2MMAccelWarning):
-    """The bounds of a parameter that depends on several others cannot be kept."""
+    """The bounds of a parameter that depends on several others cannot be kept; or q2mm's do not hold its start."""
 
 
 class CheckpointWarning(Q2MMAccelWarning):

@@ -18,8 +18,10 @@ from scipy.optimize import Bounds, OptimizeResult
 from q2mm_accel.devices import check_batch_size, mesh_of
 from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
 from q2mm_accel.inputs import FitInputs
-from q2mm_accel.interop.original import check_against_original
-from q2mm_accel.interop.q2mm import Q2MMProblem, problem_from_q2mm
+from q2mm_accel.interop.engine_objective import EngineObjective
+from q2mm_accel.interop.engines import is_known
+from q2mm_accel.interop.original import check_against_original, check_option
+from q2mm_accel.interop.q2mm import Q2MMProblem, check_objective, problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
@@ -242,10 +244,11 @@ class FusedObjective:
         clipped_angles: bool = False,
         check: str | None = "error",
         **options,
-    ) -> Self:
+    ) -> Self | EngineObjective:
         """The same loss as a q2mm `ObjectiveFunction`, with the same parameter vector and bounds.
 
-        Its engine is a `JaxEngine` or an `OpenMMEngine`; `EngineObjective` takes those on any other.
+        If its engine is a `JaxEngine` or an `OpenMMEngine`, in the fused program. On any other it is an `EngineObjective`
+        with the same face: the engine's own values, and finite differences.
 
         Args:
             objective_function: of q2mm 5.0.0a2 or later. It is only read.
@@ -256,7 +259,7 @@ class FusedObjective:
             check: what to do where values are not q2mm's, at the start and a percent beside it: "error", "warn", or None
                 not to compare, which saves two evaluations by q2mm.
             options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
-                parameter_scale.
+                parameter_scale; on another engine those of `EngineObjective` (workers, timeout, steps).
 
         Returns:
             An objective whose `fun(x)` equals `objective_function(x)`, unless options change it.
@@ -277,6 +280,10 @@ class FusedObjective:
                 "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
                 "the optimizer scale; solve_native does."
             )
+        check_objective(objective_function)
+        if not is_known(objective_function.engine):
+            return _on_its_engine(objective_function, x0=x0, bounds=bounds, **options)
+        check_option(check)
         found = problem_from_q2mm(objective_function, truth(clipped_angles, "clipped_angles", OptionError))
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")
@@ -735,6 +742,16 @@ class FusedObjective:
                 return unrelaxed(ends, suspects(vector, self.space, self.bounds), best)
         computed = self._run(predictions, vector)[: len(self.references)]
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
+
+
+def _on_its_engine(objective_function, **options) -> EngineObjective:
+    unknown = options.keys() - {"x0", "bounds", "workers", "timeout", "steps"}
+    if unknown:
+        raise OptionError(
+            f"{', '.join(sorted(unknown))}: objectives on a {type(objective_function.engine).__name__} cannot have that, "
+            "for its terms are not known here. Leave it out, or give q2mm's objective a JaxEngine or an OpenMMEngine."
+        )
+    return EngineObjective(objective_function, **options)
 
 
 _OWN = ("inputs", "x0", "bounds", "best", "kernel_runs", "_points", "_workspace")

@@ -56,6 +56,8 @@ LONGEST = (
     "test_interruptions.py",
     "test_exact.py",
     "test_derivatives.py",
+    "test_engine_objective.py",
+    "test_original.py",
     "test_polish.py",
     "test_gpu_programs.py",
     "test_cli.py",

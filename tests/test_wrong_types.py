@@ -20,6 +20,7 @@ from refusals import SYSTEM, WATER, forcefield
 import q2mm_accel
 from q2mm_accel import (
     Background,
+    EngineObjective,
     ForceField,
     FusedObjective,
     Molecule,
@@ -112,6 +113,9 @@ def of_q2mm():
     return ObjectiveFunction(Q2MMForceField.create_for_molecule(molecule), JaxEngine(), [molecule], references)
 
 
+ENGINE_OBJECTIVE = EngineObjective(of_q2mm())
+
+
 def of_x(name):
     return method(name, {"x": set()}, {"x": "x must"}, x=X0)
 
@@ -153,10 +157,21 @@ OF_OBJECTIVES = {
     "from_q2mm": Case(
         FusedObjective.from_q2mm,
         {"objective_function": of_q2mm()},
-        {"objective_function": set(), "x0": OPTIONAL, "bounds": OPTIONAL},
+        {"objective_function": set(), "x0": OPTIONAL, "bounds": OPTIONAL, "clipped_angles": TRUTH, "check": OPTIONAL},
         {"objective_function": "ObjectiveFunction"},
     ),
 }
+
+OF_ENGINES = {
+    **{
+        name: Case(getattr(ENGINE_OBJECTIVE, name), {"x": X0}, {"x": set()}, {"x": "x must"})
+        for name in ("forcefield", "fun", "jac", "fun_and_jac", "residuals", "residuals_jac")
+    },
+    "fun_batch": Case(ENGINE_OBJECTIVE.fun_batch, {"vectors": [X0]}, {"vectors": set()}),
+    "solve_native": Case(ENGINE_OBJECTIVE.solve_native, {}, {}, skipped=("method", "x0", "bounds")),
+    "solve_linear": Case(ENGINE_OBJECTIVE.solve_linear, {}, {}, skipped=("stiffness",)),
+}
+"""The two last ones are refused whatever they are given."""
 
 AT_THE_TOP = {
     "FusedObjective": Case(
@@ -183,6 +198,19 @@ AT_THE_TOP = {
             "n_maximized": COUNT,
             "unrelaxed_penalty": OPTIONAL | NUMBER,
         },
+    ),
+    "EngineObjective": Case(
+        EngineObjective,
+        {"objective_function": of_q2mm()},
+        {
+            "objective_function": set(),
+            "x0": OPTIONAL,
+            "bounds": OPTIONAL,
+            "workers": COUNT,
+            "timeout": NUMBER,
+            "steps": OPTIONAL | NUMBER,
+        },
+        {"objective_function": "ObjectiveFunction"},
     ),
     "Molecule": Case(
         Molecule,
@@ -384,6 +412,7 @@ WITHOUT_ARGUMENTS = {"Status", "Validation"}
 TABLE = {
     **AT_THE_TOP,
     **{f"FusedObjective.{name}": case for name, case in OF_OBJECTIVES.items()},
+    **{f"EngineObjective.{name}": case for name, case in OF_ENGINES.items()},
     **OF_FILES,
     **OF_DATA,
     **OF_MODEL,

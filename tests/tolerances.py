@@ -63,6 +63,8 @@ BATCH = 1e-12
 SAME_MINIMUM = 1e-8
 """Losses at which different minimizers stop, relative: the square of their relative distance from the minimum."""
 
+DIFFERENCES = 3e-6
+"""x largest derivative. Central differences with steps of 1e-3 leave h²/6 of the third one. Expected 3e-7."""
 CHECK_GRAD = 1e-5
 """Central differences of float64 values, relative to the gradient's norm."""
 COARSE_DIFFERENCE = 1e-3

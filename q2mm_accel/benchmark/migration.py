@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from q2mm_accel.errors import DifferenceWarning, Q2MMAccelError
+from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.interop.original import values_of_q2mm
 from q2mm_accel.io.results import write_json
 from q2mm_accel.objective import FusedObjective
@@ -131,6 +132,7 @@ def row_of(found: SimpleNamespace) -> dict:
         return row | {"outcome": "q2mm cannot evaluate it", "why": str(error)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        options: dict[str, Any]
         for options in ({}, {"clipped_angles": True}, {"clipped_angles": True, "check": "warn"}):
             try:
                 ours = FusedObjective.from_q2mm(theirs, **options)
@@ -144,7 +146,7 @@ def row_of(found: SimpleNamespace) -> dict:
     return row | _beside(theirs, ours) | {"q2mm_first_s": seconds}
 
 
-def _beside(theirs: Any, ours: FusedObjective) -> dict:
+def _beside(theirs: Any, ours: FusedObjective | EngineObjective) -> dict:
     x = ours.x0
     beside = np.clip(x * 1.01, ours.bounds.lb, ours.bounds.ub)
     losses = [(theirs(point), ours.fun(point)) for point in (x, beside)]

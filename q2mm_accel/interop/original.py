@@ -193,6 +193,16 @@ def _allowed(rounding: float, theirs: np.ndarray, kinds: np.ndarray, molecules: 
     return allowed
 
 
+def check_option(check: object) -> None:
+    """Check that this is one of `CHECKS`.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if not isinstance(check, str | None) or check not in CHECKS:
+        raise OptionError(f"check is {check!r:.60}; choose one of {', '.join(map(repr, CHECKS))}.")
+
+
 def check_against_original(
     objective_function: Any,
     problem: Q2MMProblem,
@@ -213,13 +223,9 @@ def check_against_original(
 
     Raises:
         InteropError: values differ and this is an error; or q2mm itself cannot be evaluated.
-        OptionError: another check.
-
     Warns:
         DifferenceWarning: values differ; or q2mm's minimizer stops early.
     """
-    if check not in CHECKS:
-        raise OptionError(f"check is {check!r}; choose one of {', '.join(map(repr, CHECKS))}.")
     if check is None:
         return
     found = []

@@ -114,7 +114,7 @@ def names_of(objective_function: Any) -> list[str]:
 
 
 def _vector(theirs: Any, forcefield: ForceField) -> tuple[np.ndarray, Bounds]:
-    """q2mm's parameter vector, and its bounds, widened to hold it: q2mm evaluates outside too."""
+    """q2mm's parameter vector and its bounds."""
     x0 = np.array(theirs.get_param_vector(), dtype=np.float64)
     lower, upper = np.array(theirs.get_bounds(), dtype=np.float64).reshape(-1, 2).T
     if not len(x0) == len(lower) == forcefield.n_parameters:
@@ -123,8 +123,17 @@ def _vector(theirs: Any, forcefield: ForceField) -> tuple[np.ndarray, Bounds]:
             f"van der Waals and Urey-Bradley types make {forcefield.n_parameters}: this version of q2mm has parameters "
             "that are unknown here. EngineObjective(objective_function) takes it as it is."
         )
-    widest = np.maximum(np.maximum(np.abs(lower), np.abs(upper)), 1.0)
-    excess = np.maximum(lower - x0, x0 - upper) / widest
+    return x0, widened(x0, bounds_between(lower, upper), forcefield.labels)
+
+
+def widened(x0: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> Bounds:
+    """q2mm's bounds, so wide that they hold its own start: q2mm evaluates outside too.
+
+    Warns:
+        BoundsWarning: they do not hold it as they are.
+    """
+    lower, upper = bounds.lb, bounds.ub
+    excess = np.maximum(lower - x0, x0 - upper) / np.maximum(np.maximum(np.abs(lower), np.abs(upper)), 1.0)
     if np.any(excess > 0.0):
         worst = int(np.argmax(excess))
         cause = (
@@ -135,11 +144,11 @@ def _vector(theirs: Any, forcefield: ForceField) -> tuple[np.ndarray, Bounds]:
         )
         warn_user(
             f"{np.count_nonzero(excess > 0.0)} of q2mm's {len(x0)} parameters start outside its own bounds, most of all "
-            f"{forcefield.labels[worst]} at {x0[worst]:.6g} (bounds {lower[worst]:g} to {upper[worst]:g}); {cause}. The "
-            "bounds are widened to hold the start, at which q2mm evaluates too; correct the start if it is wrong.",
+            f"{labels[worst]} at {x0[worst]:.6g} (bounds {lower[worst]:g} to {upper[worst]:g}); {cause}. The bounds are "
+            "widened to hold the start, at which q2mm evaluates too; correct the start if it is wrong.",
             BoundsWarning,
         )
-    return x0, bounds_between(np.minimum(lower, x0), np.maximum(upper, x0))
+    return bounds_between(np.minimum(lower, x0), np.maximum(upper, x0))
 
 
 def check_objective(objective_function: Any) -> None:
