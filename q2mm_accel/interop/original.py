@@ -223,6 +223,7 @@ def check_against_original(
 
     Raises:
         InteropError: values differ and this is an error; or q2mm itself cannot be evaluated.
+
     Warns:
         DifferenceWarning: values differ; or q2mm's minimizer stops early.
     """
