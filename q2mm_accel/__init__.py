@@ -4,6 +4,8 @@ Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values
 and its exact gradient.
 """
 
+from q2mm_accel.comparison import Comparison, compare
+from q2mm_accel.drivers import accelerate
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
@@ -24,6 +26,7 @@ from q2mm_accel.validation import Validation, validate
 
 __all__ = [
     "Background",
+    "Comparison",
     "Constant",
     "Coordinate",
     "ForceField",
@@ -40,6 +43,8 @@ __all__ = [
     "System",
     "Tie",
     "Validation",
+    "accelerate",
+    "compare",
     "estimate_force_constants",
     "frequencies",
     "keep_compiled",
