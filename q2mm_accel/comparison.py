@@ -186,18 +186,21 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
         The comparison, after n + 5 evaluations of q2mm's loss.
 
     Raises:
-        OptionError: n below 1, or parameters that are frozen or tied.
+        OptionError: n below 1, a seed below 0, or parameters that are frozen or tied.
         InteropError: no fused objective, or one whose references are not those of q2mm.
         NonFiniteError, RelaxationError: as `fused.fun`.
     """
-    if integer(n, "n", OptionError) < 1:
+    count, number = integer(n, "n", OptionError), integer(seed, "seed", OptionError)
+    if count < 1:
         raise OptionError(f"n is {n}; give 1 or more points.")
+    if number < 0:
+        raise OptionError(f"seed is {seed}; give 0 or more.")
     theirs = _detached(objective_function.original if isinstance(objective_function, Accelerated) else objective_function)
     ours = instance(fused.fused if isinstance(fused, Accelerated) else fused, FusedObjective, "fused", InteropError)
     start = np.array(theirs.forcefield.get_param_vector(), dtype=np.float64)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(number)
     given = _given(theirs, ours, len(start))
-    beside = start * (1.0 + _NOISE * rng.standard_normal((n - 1, len(start))))
+    beside = start * (1.0 + _NOISE * rng.standard_normal((count - 1, len(start))))
     points = [start, *np.clip(beside, ours.bounds.lb, ours.bounds.ub)]
     direction = np.maximum(np.abs(start), _NOISE) * rng.standard_normal(len(start))
     residuals, seconds = _timed(theirs.residuals, points)
