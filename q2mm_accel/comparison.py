@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from types import MappingProxyType
 from typing import Any
@@ -187,23 +188,21 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
 
     Raises:
         OptionError: n below 1, a seed below 0, or parameters that are frozen or tied.
-        InteropError: no fused objective, or one whose references are not those of q2mm.
+        InteropError: no fused objective, or one whose references are not those of q2mm; or q2mm itself fails.
         NonFiniteError, RelaxationError: as `fused.fun`.
     """
-    count, number = integer(n, "n", OptionError), integer(seed, "seed", OptionError)
-    if count < 1:
-        raise OptionError(f"n is {n}; give 1 or more points.")
-    if number < 0:
-        raise OptionError(f"seed is {seed}; give 0 or more.")
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        if integer(value, name, OptionError) < least:
+            raise OptionError(f"{name} is {value}; give {least} or more.")
     theirs = _detached(objective_function.original if isinstance(objective_function, Accelerated) else objective_function)
     ours = instance(fused.fused if isinstance(fused, Accelerated) else fused, FusedObjective, "fused", InteropError)
     start = np.array(theirs.forcefield.get_param_vector(), dtype=np.float64)
-    rng = np.random.default_rng(number)
     given = _given(theirs, ours, len(start))
-    beside = start * (1.0 + _NOISE * rng.standard_normal((count - 1, len(start))))
-    points = [start, *np.clip(beside, ours.bounds.lb, ours.bounds.ub)]
-    direction = np.maximum(np.abs(start), _NOISE) * rng.standard_normal(len(start))
-    residuals, seconds = _timed(theirs.residuals, points)
+    rng = np.random.default_rng(int(seed))
+    direction, *noise = rng.standard_normal((int(n), len(start)))
+    points = [start, *(np.clip(start * (1.0 + _NOISE * each), ours.bounds.lb, ours.bounds.ub) for each in noise)]
+    direction = np.maximum(np.abs(start), _NOISE) * direction
+    residuals, seconds = _timed(partial(_residuals, theirs), points)
     evaluated, own_seconds = _timed(ours.fun_and_jac, points)
     values = _values(theirs, ours, given, np.stack(residuals), points)
     losses = tuple((float(np.sum(r**2)), value) for r, (value, _) in zip(residuals, evaluated, strict=True))
@@ -262,7 +261,7 @@ class _Values:
         for what, numbers in own.items():
             for value, number, (molecule, name) in zip(self.given, numbers.tolist(), self.names, strict=True):
                 theirs = float(getattr(value, what))
-                if abs(number - theirs) > GIVEN * abs(theirs):
+                if _apart(value.kind if what == "value" else what, number, theirs) > GIVEN * abs(theirs):
                     where = f"the {value.kind} {name} of {molecule}"
                     yield f"the {what} of {where} is {theirs:.12g} in q2mm and {number:.12g} here"
 
@@ -363,6 +362,16 @@ def _given(theirs: Any, ours: FusedObjective, n_parameters: int) -> list[Any]:
                 "carry q2mm's over again."
             )
     return given
+
+
+def _residuals(theirs: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    try:
+        return theirs.residuals(x)
+    except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise InteropError(
+            f"q2mm itself cannot evaluate its objective there ({type(error).__name__}: {error}), so there is nothing to "
+            "compare with. Parameters about 1 % beside the start may be too far from it: n=1 compares at the start only."
+        ) from error
 
 
 def _timed(function: Callable, points: Sequence[NDArray[np.float64]]) -> tuple[list[Any], float]:

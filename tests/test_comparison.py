@@ -104,6 +104,18 @@ def test_a_wrong_gradient_is_found(theirs, fused, monkeypatch):
     assert "slopes do not" in found.verdict
 
 
+def test_what_q2mm_cannot_evaluate_is_said(theirs, fused):
+    class Failing(type(theirs)):
+        def residuals(self, vector):
+            if not np.allclose(vector, fused.x0, rtol=1e-6):
+                raise KeyError("No bond found for atoms (0, 1).")
+            return super().residuals(vector)
+
+    failing = Failing(theirs.forcefield, theirs.engine, theirs.molecules, theirs.reference)
+    assert compare(failing, fused, n=1).agrees
+    assert_refused(lambda: compare(failing, fused, n=2), InteropError, ["q2mm itself", "No bond found", "n=1"])
+
+
 def test_torsion_angles_differ_by_the_shorter_way_round():
     row = Row("torsion_angle", "molecule 0", 1, "0", 0, 179.9, -179.8, 1e-3)
     assert row.difference == pytest.approx(0.3) and row.excess == pytest.approx(300.0)

@@ -6,15 +6,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tolerances
-from q2mm.models.forcefield import ForceField
+from q2mm.models.forcefield import ForceField, VdwParam
 from q2mm.optimizers.objective import ObjectiveFunction
 from q2mm.optimizers.scipy_opt import ScipyOptimizer
-from q2mm_cases import water_objective
+from q2mm_cases import objective_of, water_objective
 from refusals import assert_refused
 from scipy.optimize import minimize
 
 from q2mm_accel import FusedObjective, accelerate
-from q2mm_accel.errors import InteropError, OptionError, ParameterError
+from q2mm_accel.errors import (
+    InteropError,
+    NonFiniteError,
+    NonFiniteWarning,
+    OptionError,
+    ParameterError,
+    UnusedParameterWarning,
+)
 
 DRIVER = 1e-6
 """Relative, for losses after few steps of the same driver, which magnify rounding. Expected 1e-9."""
@@ -148,6 +155,25 @@ def test_force_fields_of_later_versions_are_left_alone(theirs):
     accelerated = accelerate(theirs)
     accelerated(1.1 * start), accelerated.residuals(1.2 * start), accelerated.gradient(1.3 * start)
     np.testing.assert_array_equal(theirs.forcefield.get_param_vector(), start)
+
+
+def test_where_there_is_no_loss_drivers_turn_back():
+    theirs = objective_of("h2o2", [VdwParam("H", 1.2, 0.02), VdwParam("O", 1.8, 0.06)])
+    with pytest.warns(UnusedParameterWarning):
+        accelerated = accelerate(theirs)
+    start = theirs.forcefield.get_param_vector().copy()
+    nowhere = start.copy()
+    nowhere[accelerated.fused.labels.index("vdw H epsilon")] = -0.01
+    for call in (accelerated, accelerated.residuals, accelerated.gradient):
+        assert_refused(lambda call=call: call(nowhere), NonFiniteError, ["vdw H epsilon", "-0.01"])
+    value = accelerated(start)
+    with pytest.warns(NonFiniteWarning, match="vdw H epsilon = -0.01"):
+        assert accelerated(nowhere) == np.inf
+    with pytest.warns(NonFiniteWarning, match="infinity"):
+        residuals = accelerated.residuals(nowhere)
+    assert np.array_equal(residuals == np.inf, theirs.residuals(start) != 0.0)
+    assert accelerated.history == [value, np.inf, np.inf]
+    assert_refused(lambda: accelerated.gradient(nowhere), NonFiniteError, ["vdw H epsilon"])
 
 
 def test_drivers_may_ask_for_gradients_on_any_engine(theirs):
