@@ -34,7 +34,8 @@ def accelerate(objective_function: Any, **options: Any) -> "Accelerated":
     eigenvalues of matrices with NaN are an error or any numbers.)
 
     Args:
-        objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, 5.0.0a2 or later. It is only read.
+        objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, 5.0.0a2 or later; or what `accelerate` made, to do so
+            anew. It is only read.
         options: of `FusedObjective.from_q2mm` that change neither the parameter vector nor the loss: precision, batch_size,
             devices, mesh, unrelaxed_penalty.
 
@@ -56,10 +57,11 @@ def accelerate(objective_function: Any, **options: Any) -> "Accelerated":
                     f"{name} = {options[name]!r} cannot be given to accelerate: {why}. Leave it out, or fit "
                     f"FusedObjective.from_q2mm(objective, {name}=...) with SciPy or solve_native."
                 )
-    fused = FusedObjective.from_q2mm(objective_function, **options)
-    kind = _accelerated(type(objective_function))
+    original = objective_function.original if isinstance(objective_function, Accelerated) else objective_function
+    fused = FusedObjective.from_q2mm(original, **options)
+    kind = _accelerated(type(original))
     made = kind.__new__(kind)
-    made._open(objective_function, fused)
+    made._open(original, fused)
     return made
 
 

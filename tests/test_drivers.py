@@ -189,7 +189,10 @@ def test_options_that_change_vector_or_loss_are_refused(theirs, name):
 
 
 def test_other_options_are_passed_on(theirs):
-    assert accelerate(theirs, batch_size=1).fused.inputs.batch_size == 1
+    once = accelerate(theirs, batch_size=1)
+    assert once.fused.inputs.batch_size == 1
+    again = accelerate(once)
+    assert again.original is theirs and type(again) is type(once) and again.fused.inputs.batch_size is None
 
 
 def test_what_has_changed_since_is_refused(theirs):
