@@ -34,8 +34,8 @@ def accelerate(objective_function: Any, **options: Any) -> "Accelerated":
     eigenvalues of matrices with NaN are an error or any numbers.)
 
     Args:
-        objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, 5.0.0a2 or later; or what `accelerate` made, to do so
-            anew. It is only read.
+        objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, 5.0.0a2 or later, or what `accelerate` made of
+            one, to do it again. It is only read.
         options: of `FusedObjective.from_q2mm` that change neither the parameter vector nor the loss: precision, batch_size,
             devices, mesh, unrelaxed_penalty.
 
