@@ -1,23 +1,28 @@
-"""A fit of CH3F written for q2mm, and what changes to run it on q2mm_accel: one line, and the gradient comes with it.
+"""A fit written for q2mm, taken over in three steps: its own driver, SciPy with exact derivatives, native solvers.
 
-Needs q2mm: python -m pip install 'q2mm_accel[q2mm]'. Run: python examples/migrate_from_q2mm.py
+Each step changes a line or two, and the next one may wait. CH3F takes seconds; Rh-enamide, with references to relaxed
+geometries, is fetched at the first run.
+
+Needs q2mm: python -m pip install 'q2mm_accel[q2mm]'. Run: python examples/migrate_from_q2mm.py [rh-enamide]
 """
 
+import sys
 import time
 
-import numpy as np
 from q2mm.backends.mm.jax_engine import JaxEngine
 from q2mm.models.molecule import Q2MMMolecule
 from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData
-from scipy.optimize import minimize
+from q2mm.optimizers.scipy_opt import ScipyOptimizer
+from scipy.optimize import least_squares, minimize
 
-from q2mm_accel import FusedObjective
+from q2mm_accel import FusedObjective, accelerate, compare
 from q2mm_accel.datasets import load_molecule
+from q2mm_accel.datasets.rh_enamide import rh_enamide_in_q2mm
 from q2mm_accel.interop.pairing import match_as_q2mm
 
 
-def q2mm_objective() -> ObjectiveFunction:
+def ch3f() -> ObjectiveFunction:
     """The QM frequencies of CH3F, and q2mm's first guess of its force field: plain q2mm."""
     data = load_molecule("ch3f")
     molecule = Q2MMMolecule(list(data.symbols), data.coordinates, hessian=data.hessian, name="CH3F")
@@ -28,33 +33,66 @@ def q2mm_objective() -> ObjectiveFunction:
     return ObjectiveFunction(forcefield, engine, [molecule], references)
 
 
-def main() -> None:
-    """Fit twice, from the same start and within the same bounds."""
-    objective = q2mm_objective()
-    x0, bounds = objective.forcefield.get_param_vector(), objective.forcefield.get_bounds()
-    print(f"{len(x0)} parameters, {len(objective.reference.values)} frequencies, loss at the start {objective(x0):.8f}")
-    options = {"method": "L-BFGS-B", "options": {"ftol": 1e-12}}
+def rh_enamide() -> ObjectiveFunction:
+    """Nine transition states, q2mm's default references (bonds and angles of relaxed geometries) and eigenmatrices."""
+    molecules, forcefield = rh_enamide_in_q2mm()
+    references = ReferenceData.from_molecules(molecules, include_eigenmatrix=True, eigenmatrix_diagonal_only=True)
+    return ObjectiveFunction(estimate_force_constants(molecules, forcefield=forcefield), JaxEngine(), molecules, references)
 
-    # before: finite differences, nine evaluations per step
-    started = time.perf_counter()
-    fit = minimize(objective, x0, bounds=bounds, **options)
-    seconds = time.perf_counter() - started
-    print(f"q2mm        loss {objective(fit.x):.8f}   {fit.nfev} evaluations, {seconds:.2f} s")
 
-    # after: one line more, and its exact gradient
-    objective.forcefield.set_param_vector(x0)
+def report(name: str, loss: float, started: float, evaluations: int) -> None:
+    """One line on a fit."""
+    print(f"{name:<32} loss {loss:.8f}   {evaluations:>4} evaluations, {time.perf_counter() - started:.2f} s")
+
+
+def before(objective: ObjectiveFunction) -> None:
+    """The driver as it was: finite differences, n + 1 evaluations for a gradient."""
     started = time.perf_counter()
+    result = ScipyOptimizer("L-BFGS-B", verbose=False).optimize(objective)
+    report("q2mm", result.final_score, started, result.n_evaluations)
+
+
+def step_1(objective: ObjectiveFunction, jac: str | None) -> None:
+    """The same driver and one line more. Exact gradients, which q2mm has for energies only, are there to be asked for."""
+    started = time.perf_counter()
+    objective = accelerate(objective)
+    result = ScipyOptimizer("L-BFGS-B", jac=jac, verbose=False).optimize(objective)
+    report(f"1 accelerate, jac={jac}", result.final_score, started, result.n_evaluations)
+
+
+def step_2(fused: FusedObjective) -> None:
+    """SciPy itself: loss and gradient in one call, or all residuals with their Jacobian."""
+    started = time.perf_counter()
+    fit = minimize(fused.fun_and_jac, fused.x0, jac=True, bounds=fused.bounds, method="L-BFGS-B", options={"ftol": 1e-12})
+    report("2 SciPy, L-BFGS-B", fit.fun, started, fit.nfev)
+    started, limits = time.perf_counter(), (fused.bounds.lb, fused.bounds.ub)
+    fit = least_squares(fused.residuals, fused.x0, fused.residuals_jac, limits, x_scale=fused.typical_scale, max_nfev=30)
+    report("2 SciPy, least squares", 2.0 * fit.cost, started, fit.nfev)
+
+
+def step_3(fused: FusedObjective, forcefield) -> None:
+    """The whole fit in one compiled program; then the parameters go back into q2mm's force field."""
+    started = time.perf_counter()
+    fit = fused.solve_native(maxiter=300)
+    report("3 solve_native", fit.fun, started, fit.nfev)
+    forcefield.set_param_vector(fit.x)
+
+
+def main(name: str) -> None:
+    """Compare, then fit from the same start in every way; times include compilation, once for each program."""
+    objective = {"ch3f": ch3f, "rh-enamide": rh_enamide}[name]()
     fused = FusedObjective.from_q2mm(objective)
-    fused.fun_and_jac(x0)
-    compiled = time.perf_counter()
-    fit = minimize(fused.fun_and_jac, x0, jac=True, bounds=bounds, **options)
-    seconds, preparation = time.perf_counter() - compiled, compiled - started
-    print(
-        f"q2mm_accel  loss {objective(fit.x):.8f}   {fit.nfev} evaluations, {seconds:.2f} s "
-        f"(and {preparation:.2f} s to compile, once)"
-    )
-    print(f"the same loss at the start: {np.isclose(fused.fun(x0), objective(x0), rtol=1e-10)}")
+    print(compare(objective, fused, n=2), end="\n\n")
+    if name == "ch3f":  # finite differences by 182 parameters of Rh-enamide take hours
+        before(objective)
+        objective.forcefield.set_param_vector(fused.x0)
+        step_1(objective, jac=None)
+        objective.forcefield.set_param_vector(fused.x0)
+    step_1(objective, jac="analytical")
+    step_2(fused)
+    step_3(fused, objective.forcefield)
+    print(f"q2mm's own loss with the last parameters: {objective(objective.forcefield.get_param_vector()):.8f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1] if len(sys.argv) > 1 else "ch3f")

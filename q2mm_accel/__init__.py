@@ -4,6 +4,8 @@ Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values
 and its exact gradient.
 """
 
+from q2mm_accel.comparison import Comparison, compare
+from q2mm_accel.drivers import accelerate
 from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
@@ -25,6 +27,7 @@ from q2mm_accel.validation import Validation, validate
 
 __all__ = [
     "Background",
+    "Comparison",
     "Constant",
     "Coordinate",
     "EngineObjective",
@@ -42,6 +45,8 @@ __all__ = [
     "System",
     "Tie",
     "Validation",
+    "accelerate",
+    "compare",
     "estimate_force_constants",
     "frequencies",
     "keep_compiled",

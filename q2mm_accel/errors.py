@@ -124,6 +124,10 @@ class BoundsWarning(Q2MMAccelWarning):
     """The bounds of a parameter that depends on several others cannot be kept; or q2mm's do not hold its start."""
 
 
+class NonFiniteWarning(Q2MMAccelWarning):
+    """A driver of q2mm asked for the loss where there is none, and was told that it is infinite."""
+
+
 class CheckpointWarning(Q2MMAccelWarning):
     """A checkpoint could not be written, and the last one stays; or only its best point is used. The fit goes on."""
 

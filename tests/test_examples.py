@@ -11,7 +11,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 NEEDS_PYSCF = {"generate_data.py"}
 EXPECTED = {
-    "migrate_from_q2mm.py": r"q2mm_accel  loss (\d+\.\d+)(?s:.*)the same loss at the start: True",
+    "migrate_from_q2mm.py": r"They agree(?s:.*)solve_native +loss (\d+\.\d+)(?s:.*)last parameters: \d",
     "fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
     "fit_native.py": r"solve_native lbfgsb +(\d+\.\d+)e-0(?s:.*)\nsolve_native levenberg-marquardt(?s:.*)Converged",
     "multi_start.py": r"(?m:^ +\d+ +(\d+\.\d+)e[+-]\d+ )(?s:.*)Best of 16 starts: number (?s:.*)fitted",

@@ -24,6 +24,7 @@ LAYERS = (
     ("objective",),
     ("spectra", "stationary"),
     ("validation",),
+    ("drivers", "comparison"),
     ("__init__",),
     ("report", "datasets", "cli", "benchmark"),
 )

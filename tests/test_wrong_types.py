@@ -29,6 +29,8 @@ from q2mm_accel import (
     Reference,
     System,
     Tie,
+    accelerate,
+    compare,
     estimate_force_constants,
     frequencies,
     keep_compiled,
@@ -174,6 +176,18 @@ OF_ENGINES = {
 """The two last ones are refused whatever they are given."""
 
 AT_THE_TOP = {
+    "accelerate": Case(
+        accelerate,
+        {"objective_function": of_q2mm()},
+        {"objective_function": set()},
+        {"objective_function": "ObjectiveFunction"},
+    ),
+    "compare": Case(
+        compare,
+        {"objective_function": of_q2mm(), "fused": OBJECTIVE},
+        {"objective_function": set(), "fused": set(), "n": COUNT, "seed": COUNT},
+        {"objective_function": "ObjectiveFunction"},
+    ),
     "FusedObjective": Case(
         FusedObjective,
         {"systems": [SYSTEM], "forcefield": forcefield(), "references": [ENERGY]},
@@ -406,7 +420,7 @@ ELSEWHERE = {"Reference", "ReferenceData", "match_frequencies"} | {
     *("Constant", "Coordinate", "Kind", "PairKind", "Parameter", "Read")
 }
 """Tested with references; and declarations, which are checked when they are registered."""
-WITHOUT_ARGUMENTS = {"Status", "Validation"}
+WITHOUT_ARGUMENTS = {"Comparison", "Status", "Validation"}
 """And what only this package makes."""
 
 TABLE = {
