@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from q2mm_accel.errors import InteropError, NonFiniteError, NonFiniteWarning, OptionError, RelaxationError, warn_user
+from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.objective import FusedObjective
 
 Value = TypeVar("Value")
@@ -36,11 +37,12 @@ def accelerate(objective_function: Any, **options: Any) -> "Accelerated":
     Args:
         objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, 5.0.0a2 or later, or what `accelerate` made of
             one, to do it again. It is only read.
-        options: of `FusedObjective.from_q2mm` that change neither the parameter vector nor the loss: precision, batch_size,
-            devices, mesh, unrelaxed_penalty.
+        options: of `FusedObjective.from_q2mm` that change neither the parameter vector nor the loss: clipped_angles, check,
+            precision, batch_size, devices, mesh, unrelaxed_penalty; on other engines workers, timeout, steps.
 
     Returns:
-        The objective; its `fused` is the `FusedObjective`, its `original` the one that was given.
+        The objective; its `fused` is the `FusedObjective`, or the `EngineObjective` on an engine whose terms are unknown
+        (whose gradients are finite differences), its `original` the one that was given.
 
     Raises:
         InteropError: a term, reference or engine that cannot be carried over.
@@ -77,7 +79,7 @@ class Accelerated:
     later versions leave it alone.
 
     Attributes:
-        fused: the `FusedObjective`.
+        fused: the `FusedObjective`, or the `EngineObjective`.
         original: the objective that it stands in for.
         forcefield: q2mm's own, the original's.
         engine: the original's. Where that says that it has no analytical gradients, a copy that says it has: drivers ask it
@@ -88,7 +90,7 @@ class Accelerated:
         history: their losses.
     """
 
-    fused: FusedObjective
+    fused: FusedObjective | EngineObjective
     original: Any
     forcefield: Any
     engine: Any
@@ -97,7 +99,7 @@ class Accelerated:
     n_eval: int
     history: list[float]
 
-    def _open(self, original: Any, fused: FusedObjective) -> None:
+    def _open(self, original: Any, fused: FusedObjective | EngineObjective) -> None:
         """Begin as the original, without evaluations."""
         vars(self).update(vars(original))
         vars(self).update({name: {} for name in _CACHES if name in vars(original)})
@@ -106,7 +108,8 @@ class Accelerated:
         self.n_eval, self.history = 0, []
         self._carried = [copy.copy(value) for value in self.reference.values], list(self.molecules)
         self._weighted = np.array([value.weight != 0.0 for value in self.reference.values], dtype=bool)
-        self._signs = torsion_signs([value for value in self.reference.values if value.weight != 0.0])
+        given = [value for value in self.reference.values if value.weight != 0.0]
+        self._signs = torsion_signs(given) if isinstance(fused, FusedObjective) else np.ones(len(given))
         self._paired = False
 
     def __call__(self, param_vector: ArrayLike) -> float:

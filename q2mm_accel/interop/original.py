@@ -21,10 +21,11 @@ _SIZES = {"frequency": 1e6}
 """What counts as the largest value of a kind at least: rigid motions have frequencies of rounding, beside vibrations."""
 _FLOAT32 = 1e-4
 """The same where ours are not in float64."""
-_RELAXED = 1e-6
-"""The same of lengths, angles and torsions where q2mm has relaxed the molecule."""
-_LEFT = 0.5
-"""Part of such a difference that may be left where q2mm's minimizer is run on, if it stopped too early."""
+RELAXED_BY = {"JaxEngine": 1e-6, "OpenMMEngine": 1e-5}
+"""The same of lengths, angles and torsions where q2mm has relaxed the molecule; OpenMM's fast platforms have forces of
+single precision."""
+_BEYOND = 1.5
+"""How much farther than q2mm's minimizer, where it is run on, ours may get: it still stops too early then."""
 _RUNS = 30
 """How often a minimizer is run on at most."""
 _SETTLED = 1e-9
@@ -45,7 +46,7 @@ class Difference:
         theirs: the original's value.
         ours: what it was carried over to.
         allowed: by how much they may differ.
-        stops_early: whether the original comes nearer to ours where its minimizer is run on.
+        stops_early: whether it is one that the original's minimizer makes up for where it is run on.
     """
 
     reference: int
@@ -125,6 +126,25 @@ class _Patient:
         return energy, atoms, place
 
 
+def left_by_minimizer(objective_function: Any, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """By how much values at relaxed geometries may be off because q2mm's minimizer stops early, (all references,).
+
+    Args:
+        objective_function: the original.
+        x: q2mm's parameter vector.
+        values: as `values_of_q2mm` gives them there.
+
+    Returns:
+        What running the minimizer on changes, and half as much again; 0 for other kinds.
+
+    Raises:
+        InteropError: q2mm itself cannot be evaluated where it is run on.
+    """
+    kinds = np.array([value.kind for value in objective_function.reference.values])
+    patient = values_of_q2mm(objective_function, x, _Patient(objective_function.engine))
+    return np.where(np.isin(kinds, RELAXED), _BEYOND * np.abs(_turned(patient - values, kinds)), 0.0)
+
+
 def differences(
     objective_function: Any, problem: Q2MMProblem, x: np.ndarray, ours: np.ndarray, exact: bool = True
 ) -> list[Difference]:
@@ -149,14 +169,14 @@ def differences(
     found[weighed] = ours
     kinds = np.array([value.kind for value in values])
     molecules = np.array([value.molecule_idx % len(problem.systems) for value in values], dtype=np.int64)
-    rounding = max(_ALLOWED[type(objective_function.engine).__name__], 0.0 if exact else _FLOAT32)
-    allowed = _allowed(rounding, theirs, kinds, molecules)
+    engine, least = type(objective_function.engine).__name__, 0.0 if exact else _FLOAT32
+    rounding = np.where(np.isin(kinds, RELAXED), RELAXED_BY[engine], max(_ALLOWED[engine], least))
+    allowed = rounding * _sizes(theirs, kinds, molecules)
     off = np.abs(_turned(_compared(theirs, kinds) - _compared(found, kinds), kinds))
     wrong = weighed & ~(off <= allowed)
-    early, relaxed = np.zeros(len(values), dtype=bool), np.isin(kinds, RELAXED)
-    if np.any(wrong & relaxed):
-        patient = values_of_q2mm(objective_function, x, _Patient(objective_function.engine))
-        early = relaxed & (np.abs(_turned(patient - found, kinds)) <= np.maximum(_LEFT * off, allowed))
+    early = np.zeros(len(values), dtype=bool)
+    if np.any(wrong & np.isin(kinds, RELAXED)):
+        early = off <= left_by_minimizer(objective_function, x, theirs)
     names = names_of(objective_function)
     return [
         Difference(
@@ -182,15 +202,14 @@ def _turned(difference: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     return difference - 360.0 * np.where(kinds == "torsion_angle", turns, 0.0)
 
 
-def _allowed(rounding: float, theirs: np.ndarray, kinds: np.ndarray, molecules: np.ndarray) -> np.ndarray:
-    """Largest difference of each value."""
-    allowed = np.zeros(len(theirs))
+def _sizes(theirs: np.ndarray, kinds: np.ndarray, molecules: np.ndarray) -> np.ndarray:
+    """The largest value of each one's kind in its molecule."""
+    sizes = np.zeros(len(theirs))
     for kind in set(kinds.tolist()):
         for number in set(molecules.tolist()):
             chosen = (kinds == kind) & (molecules == number)
-            largest = np.nanmax(np.abs(_compared(theirs, kinds)[chosen]), initial=_SIZES.get(kind, 1e-6))
-            allowed[chosen] = (_RELAXED if kind in RELAXED else rounding) * largest
-    return allowed
+            sizes[chosen] = np.nanmax(np.abs(_compared(theirs, kinds)[chosen]), initial=_SIZES.get(kind, 1e-6))
+    return sizes
 
 
 def check_option(check: object) -> None:

@@ -15,7 +15,7 @@ from q2mm.models.molecule import Q2MMMolecule
 from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData
 
-from q2mm_accel import FusedObjective
+from q2mm_accel import FusedObjective, compare
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import BoundsWarning, DifferenceWarning, InteropError, OptionError
 from q2mm_accel.interop.engines import engine_terms
@@ -89,6 +89,8 @@ def test_openmm_is_carried_over_to_its_differences():
     assert fused.space.forcefield.form == "mm3" and len(fused.systems[0].vdw_pairs) == 3
     (early,) = (message for category, message in caught if category is DifferenceWarning)
     assert "whose minimizer stops early; run on, it comes to ours" in early
+    comparison = compare(theirs, fused, n=1)
+    assert comparison.values_agree and comparison.engine == "OpenMMEngine"
     values = dict(zip([v.kind for v in theirs.reference.values], values_of_q2mm(theirs, fused.x0), strict=True))
     ours = dict(zip([reference.kind for reference in fused.references], fused.predictions(fused.x0), strict=True))
     assert ours["energy"] == pytest.approx(values["energy"], rel=tolerances.OPENMM_ENERGY_RELATIVE)
