@@ -12,8 +12,9 @@ from q2mm.optimizers.scipy_opt import ScipyOptimizer
 from q2mm_cases import objective_of, water_objective
 from refusals import assert_refused
 from scipy.optimize import minimize
+from small_engines import Springs, objective_on
 
-from q2mm_accel import FusedObjective, accelerate
+from q2mm_accel import EngineObjective, FusedObjective, accelerate
 from q2mm_accel.errors import (
     InteropError,
     NonFiniteError,
@@ -213,3 +214,15 @@ def test_bad_input_is_refused_as_in_from_q2mm(theirs):
     assert_refused(lambda: accelerate(None), InteropError, ["a NoneType was given"])
     x = theirs.forcefield.get_param_vector()
     assert_refused(lambda: accelerate(theirs)(np.full(len(x), np.nan)), ParameterError, ["x", "nan"])
+
+
+def test_an_engine_whose_terms_are_unknown_is_accelerated_as_it_is():
+    """Its gradient is by differences, which q2mm's driver may then ask for."""
+    theirs = objective_on(Springs())
+    accelerated = accelerate(theirs, steps=1e-4)
+    assert isinstance(accelerated.fused, EngineObjective)
+    x = theirs.forcefield.get_param_vector()
+    np.testing.assert_array_equal(accelerated.residuals(x), theirs.residuals(x))
+    expected = [(theirs(x + step) - theirs(x - step)) / 2e-4 for step in 1e-4 * np.eye(len(x))]
+    np.testing.assert_allclose(accelerated.gradient(x), expected, rtol=1e-5)
+    assert fitted(accelerated, method="L-BFGS-B", jac="analytical").final_score < accelerated.history[0]

@@ -182,7 +182,7 @@ KINDS_OF_TERMS = {
     "no coordinates": (own(coordinates=()), ("'own' has no coordinates", "at least one")),
     "an unknown measure": (
         own(coordinates=Coordinate("volume", (0, 1))),
-        ("'own'", "measures 'volume'", "distance, angle, dihedral"),
+        ("'own'", "measures 'volume'", "distance, angle, clipped_angle, dihedral"),
     ),
     "a distance of three atoms": (
         own(n_atoms=3, coordinates=Coordinate("distance", (0, 1, 2))),
