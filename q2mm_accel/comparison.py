@@ -3,7 +3,6 @@
 Duck-typed: q2mm itself is never imported here.
 """
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 
 from q2mm_accel.drivers import Accelerated, torsion_signs
 from q2mm_accel.errors import InteropError, OptionError
-from q2mm_accel.interop.original import RELAXED_BY, left_by_minimizer, values_of_q2mm
+from q2mm_accel.interop.original import RELAXED_BY, detached, left_by_minimizer, values_of_q2mm
+from q2mm_accel.interop.q2mm import check_objective
 from q2mm_accel.model.arguments import instance, integer
 from q2mm_accel.objective import FusedObjective
 
@@ -197,7 +197,9 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
         if integer(value, name, OptionError) < least:
             raise OptionError(f"{name} is {value}; give {least} or more.")
-    theirs = _detached(objective_function.original if isinstance(objective_function, Accelerated) else objective_function)
+    original = objective_function.original if isinstance(objective_function, Accelerated) else objective_function
+    check_objective(original)
+    theirs, patient = detached(original), detached(original, patient=True)
     ours = instance(fused.fused if isinstance(fused, Accelerated) else fused, FusedObjective, "fused", InteropError)
     start = np.array(theirs.forcefield.get_param_vector(), dtype=np.float64)
     given = _given(theirs, ours, len(start))
@@ -207,7 +209,7 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
     direction = np.maximum(np.abs(start), _NOISE) * direction
     residuals, seconds = _timed(partial(_residuals, theirs), points)
     evaluated, own_seconds = _timed(ours.fun_and_jac, points)
-    left = _left_by_minimizer(theirs, given, points)
+    left = _left_by_minimizer(theirs, patient, given, points)
     values = _values(theirs, ours, given, np.stack(residuals), points, left)
     losses = tuple((float(np.sum(r**2)), value) for r, (value, _) in zip(residuals, evaluated, strict=True))
     step, tolerance = SLOPES if values.coarsest > EXACT else EXACT_SLOPES
@@ -306,12 +308,14 @@ def _values(
     return _Values(given, names, computed, own, allowed, float(np.max(tolerances)))
 
 
-def _left_by_minimizer(theirs: Any, given: list[Any], points: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _left_by_minimizer(
+    theirs: Any, patient: Any, given: list[Any], points: Sequence[NDArray[np.float64]]
+) -> NDArray[np.float64]:
     """By how much q2mm's values at relaxed geometries may be off, (n, R): its minimizer stops early."""
     if not any(value.kind in _RELAXED_KINDS for value in given):
         return np.zeros((len(points), len(given)))
     weighed = [value.weight != 0.0 for value in theirs.reference.values]
-    return np.stack([left_by_minimizer(theirs, x, values_of_q2mm(theirs, x))[weighed] for x in points])
+    return np.stack([left_by_minimizer(patient, x, values_of_q2mm(theirs, x))[weighed] for x in points])
 
 
 def _tolerance(kind: str, exact_hessians: bool) -> float:
@@ -347,21 +351,6 @@ def _apart(kind: str, first: Any, second: Any) -> Any:
     """Absolute differences; of torsion angles [degrees], the shorter way round."""
     difference = np.subtract(second, first)
     return np.abs((difference + 180.0) % 360.0 - 180.0 if kind == "torsion_angle" else difference)
-
-
-def _detached(objective_function: Any) -> Any:
-    """A copy that shares engine, molecules and references only, without what q2mm keeps between evaluations."""
-    wanted = ("forcefield", "engine", "molecules", "reference", "residuals")
-    missing = [name for name in wanted if not hasattr(objective_function, name)]
-    if missing:
-        raise InteropError(
-            f"a {type(objective_function).__name__} was given, which has no {' and no '.join(missing)}; "
-            "pass a q2mm.optimizers.objective.ObjectiveFunction."
-        )
-    shared = [getattr(objective_function, name) for name in ("engine", "molecules", "reference")]
-    memory: dict[int, Any] = {id(each): each for each in shared}
-    handles = getattr(objective_function, "_handles", None)
-    return copy.deepcopy(objective_function, memory if handles is None else memory | {id(handles): {}})
 
 
 def _given(theirs: Any, ours: FusedObjective, n_parameters: int) -> list[Any]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from q2mm_accel.errors import DifferenceWarning, Q2MMAccelError
 from q2mm_accel.interop.engine_objective import EngineObjective
-from q2mm_accel.interop.original import values_of_q2mm
+from q2mm_accel.interop.original import detached, values_of_q2mm
 from q2mm_accel.io.results import write_json
 from q2mm_accel.objective import FusedObjective
 
@@ -127,7 +127,7 @@ def row_of(found: SimpleNamespace) -> dict:
         "parameters": len(theirs.forcefield.get_param_vector()),
     }
     try:
-        seconds, _ = _timed(lambda: values_of_q2mm(theirs, theirs.forcefield.get_param_vector()))
+        seconds, _ = _timed(lambda: values_of_q2mm(detached(theirs), theirs.forcefield.get_param_vector()))
     except Q2MMAccelError as error:
         return row | {"outcome": "q2mm cannot evaluate it", "why": str(error)}
     with warnings.catch_warnings(record=True) as caught:

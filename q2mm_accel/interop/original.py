@@ -64,13 +64,31 @@ class Difference:
         return f"{self.molecule}, {self.kind}{name} (reference {self.reference}): {self.theirs:.8g}, here {self.ours:.8g}"
 
 
-def values_of_q2mm(objective_function: Any, x: np.ndarray, engine: Any = None) -> np.ndarray:
-    """What q2mm computes for each reference at x, (all references,), without changing the objective function.
+def detached(objective_function: Any, patient: bool = False) -> Any:
+    """The same objective with a force field, history and caches of its own: evaluating it does not change the original.
 
     Args:
         objective_function: an `ObjectiveFunction`.
+        patient: whether its engine runs its minimizer on until nothing moves.
+
+    Returns:
+        A new one: copies would share histories and cached contexts.
+    """
+    engine = objective_function.engine
+    return type(objective_function)(
+        forcefield=copy.deepcopy(objective_function.forcefield),
+        engine=_Patient(engine) if patient else engine,
+        molecules=objective_function.molecules,
+        reference=objective_function.reference,
+    )
+
+
+def values_of_q2mm(probe: Any, x: np.ndarray) -> np.ndarray:
+    """What q2mm computes for each reference at x, (all references,).
+
+    Args:
+        probe: as `detached` gives it.
         x: q2mm's parameter vector.
-        engine: another one than its own.
 
     Returns:
         The values; NaN where the weight is 0. Torsions have IUPAC's sign, as ours.
@@ -78,14 +96,7 @@ def values_of_q2mm(objective_function: Any, x: np.ndarray, engine: Any = None) -
     Raises:
         InteropError: q2mm itself cannot be evaluated there.
     """
-    values = objective_function.reference.values
-    # a new one: copies would share histories and cached contexts
-    probe = type(objective_function)(
-        forcefield=copy.deepcopy(objective_function.forcefield),
-        engine=objective_function.engine if engine is None else engine,
-        molecules=objective_function.molecules,
-        reference=objective_function.reference,
-    )
+    values = probe.reference.values
     try:
         residuals = np.asarray(probe.residuals(np.array(x, dtype=np.float64)), dtype=np.float64)
     except (ValueError, KeyError, IndexError, RuntimeError, ArithmeticError) as error:
@@ -126,13 +137,13 @@ class _Patient:
         return energy, atoms, place
 
 
-def left_by_minimizer(objective_function: Any, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+def left_by_minimizer(patient: Any, x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """By how much values at relaxed geometries may be off because q2mm's minimizer stops early, (all references,).
 
     Args:
-        objective_function: the original.
+        patient: the original, `detached` and patient.
         x: q2mm's parameter vector.
-        values: as `values_of_q2mm` gives them there.
+        values: as `values_of_q2mm` gives them there of the original.
 
     Returns:
         What running the minimizer on changes, and half as much again; 0 for other kinds.
@@ -140,18 +151,19 @@ def left_by_minimizer(objective_function: Any, x: np.ndarray, values: np.ndarray
     Raises:
         InteropError: q2mm itself cannot be evaluated where it is run on.
     """
-    kinds = np.array([value.kind for value in objective_function.reference.values])
-    patient = values_of_q2mm(objective_function, x, _Patient(objective_function.engine))
-    return np.where(np.isin(kinds, RELAXED), _BEYOND * np.abs(_turned(patient - values, kinds)), 0.0)
+    kinds = np.array([value.kind for value in patient.reference.values])
+    change = _turned(values_of_q2mm(patient, x) - values, kinds)
+    return np.where(np.isin(kinds, RELAXED), _BEYOND * np.abs(change), 0.0)
 
 
 def differences(
-    objective_function: Any, problem: Q2MMProblem, x: np.ndarray, ours: np.ndarray, exact: bool = True
+    probe: Any, patient: Any, problem: Q2MMProblem, x: np.ndarray, ours: np.ndarray, exact: bool
 ) -> list[Difference]:
     """The values that are not the original's at x.
 
     Args:
-        objective_function: the original.
+        probe: the original, `detached`.
+        patient: the same, and patient.
         problem: what it was carried over to.
         x: q2mm's parameter vector.
         ours: values there of all references of weight other than 0, as `FusedObjective.predictions`.
@@ -163,21 +175,21 @@ def differences(
     Raises:
         InteropError: q2mm itself cannot be evaluated there.
     """
-    values = objective_function.reference.values
+    values = probe.reference.values
     weighed = np.array([value.weight != 0.0 for value in values], dtype=bool)
-    theirs, found = values_of_q2mm(objective_function, x), np.full(len(values), np.nan)
+    theirs, found = values_of_q2mm(probe, x), np.full(len(values), np.nan)
     found[weighed] = ours
     kinds = np.array([value.kind for value in values])
     molecules = np.array([value.molecule_idx % len(problem.systems) for value in values], dtype=np.int64)
-    engine, least = type(objective_function.engine).__name__, 0.0 if exact else _FLOAT32
+    engine, least = type(probe.engine).__name__, 0.0 if exact else _FLOAT32
     rounding = np.where(np.isin(kinds, RELAXED), RELAXED_BY[engine], max(_ALLOWED[engine], least))
     allowed = rounding * _sizes(theirs, kinds, molecules)
     off = np.abs(_turned(_compared(theirs, kinds) - _compared(found, kinds), kinds))
     wrong = weighed & ~(off <= allowed)
     early = np.zeros(len(values), dtype=bool)
     if np.any(wrong & np.isin(kinds, RELAXED)):
-        early = off <= left_by_minimizer(objective_function, x, theirs)
-    names = names_of(objective_function)
+        early = off <= left_by_minimizer(patient, x, theirs)
+    names = names_of(probe)
     return [
         Difference(
             number,
@@ -248,10 +260,10 @@ def check_against_original(
     """
     if check is None:
         return
-    found = []
+    found, probe, patient = [], detached(objective_function), detached(objective_function, patient=True)
     for theirs, x in points:
         try:
-            found += differences(objective_function, problem, theirs, ours(x), exact)
+            found += differences(probe, patient, problem, theirs, ours(x), exact)
         except RelaxationError as error:
             raise InteropError(
                 f"q2mm's minimizer is not asked to converge, ours is, and cannot at or beside the start: {error} Pass "
@@ -332,7 +344,7 @@ def _agrees_alone(objective_function: Any, worst: Difference, number: int) -> bo
         molecules=[objective_function.molecules[number]],
         reference=type(objective_function.reference)([value]),
     )
-    (found,) = values_of_q2mm(alone, objective_function.forcefield.get_param_vector())
+    (found,) = values_of_q2mm(detached(alone), objective_function.forcefield.get_param_vector())
     kinds = np.array([worst.kind])
     difference = _compared(np.array([found]), kinds) - _compared(np.array([worst.ours]), kinds)
     return bool(np.abs(difference) <= 100.0 * worst.allowed)

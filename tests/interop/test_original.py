@@ -19,7 +19,7 @@ from q2mm_accel import FusedObjective, compare
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import BoundsWarning, DifferenceWarning, InteropError, OptionError
 from q2mm_accel.interop.engines import engine_terms
-from q2mm_accel.interop.original import values_of_q2mm
+from q2mm_accel.interop.original import detached, values_of_q2mm
 from q2mm_accel.interop.q2mm import problem_from_q2mm
 
 
@@ -61,7 +61,7 @@ def converted(theirs, **options):
 def test_relaxed_references_are_carried_over(peroxide):
     """q2mm's minimizer stops where the energy changes by 2e-9 of itself: lengths are some 1e-6 Å off, soft torsions more."""
     fused, _ = converted(peroxide, check="warn")
-    theirs = values_of_q2mm(peroxide, fused.x0)
+    theirs = values_of_q2mm(detached(peroxide), fused.x0)
     weighed = np.array([value.weight != 0.0 for value in peroxide.reference.values])
     kinds, ours = np.array([value.kind for value in peroxide.reference.values])[weighed], fused.predictions(fused.x0)
     for kind, allowed in tolerances.RELAXED_BY_Q2MM.items():
@@ -71,13 +71,12 @@ def test_relaxed_references_are_carried_over(peroxide):
     torsion = next(value for value in peroxide.reference.values if value.kind == "torsion_angle")
     (own,) = (reference for reference in fused.references if reference.kind == "torsion_angle")
     assert (own.value, own.index) == (-torsion.value, (2, 0, 1, 3))
-    assert fused.fun(fused.x0) == pytest.approx(peroxide(fused.x0), rel=1e-6)
 
 
 def test_the_original_is_only_read(peroxide):
     vector, history = peroxide.forcefield.get_param_vector(), list(peroxide.history)
     handles, count = dict(peroxide._handles), peroxide.n_eval
-    values_of_q2mm(peroxide, 1.01 * vector)
+    values_of_q2mm(detached(peroxide), 1.01 * vector)
     assert np.array_equal(peroxide.forcefield.get_param_vector(), vector)
     assert (peroxide.history, peroxide._handles, peroxide.n_eval) == (history, handles, count)
 
@@ -91,7 +90,7 @@ def test_openmm_is_carried_over_to_its_differences():
     assert "whose minimizer stops early; run on, it comes to ours" in early
     comparison = compare(theirs, fused, n=1)
     assert comparison.values_agree and comparison.engine == "OpenMMEngine"
-    values = dict(zip([v.kind for v in theirs.reference.values], values_of_q2mm(theirs, fused.x0), strict=True))
+    values = dict(zip([v.kind for v in theirs.reference.values], values_of_q2mm(detached(theirs), fused.x0), strict=True))
     ours = dict(zip([reference.kind for reference in fused.references], fused.predictions(fused.x0), strict=True))
     assert ours["energy"] == pytest.approx(values["energy"], rel=tolerances.OPENMM_ENERGY_RELATIVE)
     assert ours["eig_offdiagonal"] == pytest.approx(values["eig_offdiagonal"], abs=1e-6)  # its differences
