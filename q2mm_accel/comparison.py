@@ -15,32 +15,26 @@ from numpy.typing import NDArray
 
 from q2mm_accel.drivers import Accelerated, torsion_signs
 from q2mm_accel.errors import InteropError, OptionError
-from q2mm_accel.interop.original import RELAXED_BY, detached, left_by_minimizer, values_of_q2mm
-from q2mm_accel.interop.q2mm import check_objective
+from q2mm_accel.interop.original import (
+    EXACT,
+    apart,
+    come_to_ours,
+    detached,
+    rounding,
+    rounding_of,
+    values_of_q2mm,
+    weighed,
+)
+from q2mm_accel.interop.q2mm import beside, check_objective, plain
 from q2mm_accel.model.arguments import instance, integer
 from q2mm_accel.objective import FusedObjective
 
-EXACT = 1e-9
-"""Relative: the same formulas, rounded differently."""
-RELAXED = max(RELAXED_BY.values())
-"""Relative, for values at relaxed geometries (those of JaxEngine 1e-6); or as much as they change where q2mm's minimizer is
-run on: it stops before the gradient vanishes."""
-SINGLE = 1e-6
-"""Relative, for energies of OpenMM, whose fast platforms sum pairs in single precision."""
-DIFFERENCES = 1e-3
-"""Relative, for what engines take from Hessians by finite differences."""
 EXACT_SLOPES, SLOPES = (1e-5, 1e-6), (1e-3, 1e-2)
 """Where all values are exact, and else: step of a directional difference, relative to the parameters, and what x Σ |terms|
 its error may be. Frequencies that avoid each other bend the loss within 1e-3; noise of values is divided by the step."""
 GIVEN = 1e-12
 """Relative, for weights and reference values: they went through a unit conversion at most."""
 
-_RELAXED_KINDS = ("bond_length", "bond_angle", "torsion_angle")
-_HESSIAN_KINDS = ("frequency", "eig_diagonal", "eig_offdiagonal", "hessian_element")
-_EXACT_ENGINES = ("JaxEngine", "JaxMDEngine")
-"""Engines whose Hessians are derivatives."""
-_FLOORS = {"energy": 1.0, "torsion_angle": 180.0}
-"""What counts at least as the largest value: energies may cancel [kcal/mol], and 0 is an angle like any other [degrees]."""
 _NOISE = 0.01
 _ROWS, _PLACES = 14, 34
 """How many rows are printed, and how much of a reference's name."""
@@ -73,7 +67,7 @@ class Row:
     @property
     def difference(self) -> float:
         """Absolute difference, in the kind's unit; of torsion angles, the shorter way round."""
-        return float(_apart(self.kind, self.q2mm, self.fused))
+        return float(apart([self.kind], np.array([self.q2mm]), np.array([self.fused]))[0])
 
     @property
     def excess(self) -> float:
@@ -140,7 +134,7 @@ class Comparison:
                 f"They differ: the {row.kind} {row.reference} of {row.molecule} is {row.q2mm:.8g} in q2mm and "
                 f"{row.fused:.8g} here at point {row.point}, {row.excess:.2g} times what is allowed.\n"
                 "Find the cause before a fit: another mass, geometry, unit or term; or an angle beyond 179.97 degrees, "
-                "which has no stiffness in q2mm."
+                "which has no stiffness in q2mm (from_q2mm(..., clipped_angles=True) neither)."
             )
         if not self.loss_agrees:
             return "All values agree but the losses do not: an option such as loss, l2 or priors has changed the fused one."
@@ -197,25 +191,24 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
         if integer(value, name, OptionError) < least:
             raise OptionError(f"{name} is {value}; give {least} or more.")
-    original = objective_function.original if isinstance(objective_function, Accelerated) else objective_function
+    original = plain(objective_function)
     check_objective(original)
     theirs, patient = detached(original), detached(original, patient=True)
     ours = instance(fused.fused if isinstance(fused, Accelerated) else fused, FusedObjective, "fused", InteropError)
     start = np.array(theirs.forcefield.get_param_vector(), dtype=np.float64)
     given = _given(theirs, ours, len(start))
     rng = np.random.default_rng(int(seed))
-    direction, *noise = rng.standard_normal((int(n), len(start)))
-    points = [start, *(np.clip(start * (1.0 + _NOISE * each), ours.bounds.lb, ours.bounds.ub) for each in noise)]
-    direction = np.maximum(np.abs(start), _NOISE) * direction
-    residuals, seconds = _timed(partial(_residuals, theirs), points)
+    direction = rng.standard_normal(len(start)) * np.maximum(np.abs(start), _NOISE)
+    points = [start, *(beside(start, ours.bounds, rng.standard_normal(len(start))) for _ in range(int(n) - 1))]
+    computed, seconds = _timed(partial(values_of_q2mm, theirs), points)
     evaluated, own_seconds = _timed(ours.fun_and_jac, points)
-    left = _left_by_minimizer(theirs, patient, given, points)
-    values = _values(theirs, ours, given, np.stack(residuals), points, left)
-    losses = tuple((float(np.sum(r**2)), value) for r, (value, _) in zip(residuals, evaluated, strict=True))
-    step, tolerance = SLOPES if values.coarsest > EXACT else EXACT_SLOPES
+    exact = all(rounding_of(value.kind, type(theirs.engine).__name__) == EXACT for value in given)
+    values = _values(theirs, patient, ours, np.stack(computed), points)
+    losses = tuple((theirs(x), value) for x, (value, _) in zip(points, evaluated, strict=True))
+    step, tolerance = EXACT_SLOPES if exact else SLOPES
     room = values.room()
     # what the values may be off by changes q2mm's loss at random
-    noise = (2.0 * losses[0][0] ** 0.5 + room[0]) * room[0] / step if values.coarsest > EXACT else 0.0
+    noise = 0.0 if exact else (2.0 * losses[0][0] ** 0.5 + room[0]) * room[0] / step
     slope, terms = _slope(theirs, start, step * direction) / step, evaluated[0][1] * direction
     return Comparison(
         engine=type(theirs.engine).__name__,
@@ -240,7 +233,6 @@ class _Values:
         q2mm: shape (n, R).
         fused: shape (n, R).
         allowed: shape (n, R), the difference that counts as agreement.
-        coarsest: the largest of the tolerances.
     """
 
     given: list[Any]
@@ -248,7 +240,6 @@ class _Values:
     q2mm: NDArray[np.float64]
     fused: NDArray[np.float64]
     allowed: NDArray[np.float64]
-    coarsest: float
 
     def rows(self) -> tuple[Row, ...]:
         """The largest excess of each kind and molecule."""
@@ -257,7 +248,7 @@ class _Values:
             groups.setdefault((value.kind, molecule), []).append(place)
         rows = []
         for (kind, molecule), places in groups.items():
-            excess = _apart(kind, self.q2mm[:, places], self.fused[:, places]) / self.allowed[:, places]
+            excess = apart([kind] * len(places), self.q2mm[:, places], self.fused[:, places]) / self.allowed[:, places]
             point, column = np.unravel_index(np.argmax(excess), excess.shape)
             at = int(point), places[column]
             worst = (float(array[at]) for array in (self.q2mm, self.fused, self.allowed))
@@ -270,7 +261,7 @@ class _Values:
         for what, numbers in own.items():
             for value, number, (molecule, name) in zip(self.given, numbers.tolist(), self.names, strict=True):
                 theirs = float(getattr(value, what))
-                if _apart(value.kind if what == "value" else what, number, theirs) > GIVEN * abs(theirs):
+                if abs(number - theirs) > GIVEN * abs(theirs):
                     where = f"the {value.kind} {name} of {molecule}"
                     yield f"the {what} of {where} is {theirs:.12g} in q2mm and {number:.12g} here"
 
@@ -282,75 +273,29 @@ class _Values:
 
 def _values(
     theirs: Any,
+    patient: Any,
     ours: FusedObjective,
-    given: list[Any],
-    residuals: NDArray[np.float64],
+    computed: NDArray[np.float64],
     points: Sequence[NDArray[np.float64]],
-    left: NDArray[np.float64],
 ) -> _Values:
-    """Side by side, from q2mm's residuals (n, all references) and our predictions at the points.
-
-    By `left`, (n, R), q2mm's values may be off anyway.
-    """
-    numbers = [number for number, value in enumerate(theirs.reference.values) if value.weight != 0.0]
-    targets, weights = (
-        np.array([getattr(value, name) for value in given], dtype=np.float64) for name in ("value", "weight")
-    )
-    computed = targets - residuals[:, numbers] / weights
-    exact = type(theirs.engine).__name__ in _EXACT_ENGINES
-    tolerances = np.array([_tolerance(value.kind, exact) for value in given])
+    """Side by side at the points; what q2mm's minimizer makes up for where it is run on is allowed."""
+    numbered, kinds = weighed(theirs), [value.kind for _, value in weighed(theirs)]
     molecules = [ours.systems[number].molecule.name for number in ours.references.system.tolist()]
     names = [
-        (molecule, f"{number} ({_named(value)})") for molecule, number, value in zip(molecules, numbers, given, strict=True)
+        (molecule, f"{number} ({_named(value)})") for molecule, (number, value) in zip(molecules, numbered, strict=True)
     ]
-    own = torsion_signs(given) * np.stack([ours.predictions(x) for x in points])
-    allowed = np.maximum(_allowed(given, molecules, computed, tolerances), left)
-    return _Values(given, names, computed, own, allowed, float(np.max(tolerances)))
-
-
-def _left_by_minimizer(
-    theirs: Any, patient: Any, given: list[Any], points: Sequence[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """By how much q2mm's values at relaxed geometries may be off, (n, R): its minimizer stops early."""
-    if not any(value.kind in _RELAXED_KINDS for value in given):
-        return np.zeros((len(points), len(given)))
-    weighed = [value.weight != 0.0 for value in theirs.reference.values]
-    return np.stack([left_by_minimizer(patient, x, values_of_q2mm(theirs, x))[weighed] for x in points])
-
-
-def _tolerance(kind: str, exact_hessians: bool) -> float:
-    if kind in _RELAXED_KINDS:
-        return RELAXED_BY["JaxEngine"] if exact_hessians else RELAXED
-    if exact_hessians:
-        return EXACT
-    return DIFFERENCES if kind in _HESSIAN_KINDS else SINGLE
-
-
-def _allowed(
-    given: Sequence[Any], molecules: Sequence[str], computed: NDArray[np.float64], tolerances: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The tolerance times the largest value of a kind and molecule, (n, R); of frequencies, what their squares allow."""
-    # elements beside an eigenmatrix' diagonal are rounded as those on it are
-    kinds = ["eigenmatrix" if value.kind.startswith("eig_") else value.kind for value in given]
-    families = list(zip(kinds, molecules, strict=True))
-    largest = {family: _FLOORS.get(family[0], 0.0) for family in families}
-    for place, family in enumerate(families):
-        largest[family] = max(largest[family], float(np.max(np.abs(computed[:, place]))), abs(float(given[place].value)))
-    scale = np.array([largest[family] or 1.0 for family in families])
-    squared = tolerances * scale**2 / np.maximum(2.0 * np.abs(computed), np.sqrt(tolerances) * scale)
-    return np.where([value.kind == "frequency" for value in given], squared, tolerances * scale)
+    own, allowed = np.stack([ours.predictions(x) for x in points]), []
+    for x, found, mine in zip(points, computed, own, strict=True):
+        of_rounding = rounding(theirs, found, ours.precision == "float64")
+        early = come_to_ours(patient, x, found, mine, of_rounding)
+        allowed.append(np.where(early, np.maximum(of_rounding, apart(kinds, found, mine)), of_rounding))
+    return _Values([value for _, value in numbered], names, computed, own, np.stack(allowed))
 
 
 def _named(value: Any) -> str:
     if value.label:
         return str(value.label)
     return f"{value.kind} {value.data_idx if value.atom_indices is None else tuple(value.atom_indices)}"
-
-
-def _apart(kind: str, first: Any, second: Any) -> Any:
-    """Absolute differences; of torsion angles [degrees], the shorter way round."""
-    difference = np.subtract(second, first)
-    return np.abs((difference + 180.0) % 360.0 - 180.0 if kind == "torsion_angle" else difference)
 
 
 def _given(theirs: Any, ours: FusedObjective, n_parameters: int) -> list[Any]:
@@ -360,7 +305,7 @@ def _given(theirs: Any, ours: FusedObjective, n_parameters: int) -> list[Any]:
             f"q2mm's vector has {n_parameters} elements, that of the fused objective {len(ours.x0)}; leave out active and "
             "ties."
         )
-    given = [value for value in theirs.reference.values if value.weight != 0.0]
+    given = [value for _, value in weighed(theirs)]
     if len(given) != len(ours.references):
         raise InteropError(
             f"q2mm has {len(given)} references with a weight, the fused objective {len(ours.references)}; carry q2mm's "
@@ -373,16 +318,6 @@ def _given(theirs: Any, ours: FusedObjective, n_parameters: int) -> list[Any]:
                 "carry q2mm's over again."
             )
     return given
-
-
-def _residuals(theirs: Any, x: NDArray[np.float64]) -> NDArray[np.float64]:
-    try:
-        return theirs.residuals(x)
-    except (LookupError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise InteropError(
-            f"q2mm itself cannot evaluate its objective there ({type(error).__name__}: {error}), so there is nothing to "
-            "compare with. Parameters about 1 % beside the start may be too far from it: n=1 compares at the start only."
-        ) from error
 
 
 def _timed(function: Callable, points: Sequence[NDArray[np.float64]]) -> tuple[list[Any], float]:

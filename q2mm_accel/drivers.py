@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from q2mm_accel.errors import InteropError, NonFiniteError, NonFiniteWarning, OptionError, RelaxationError, warn_user
 from q2mm_accel.interop.engine_objective import EngineObjective
+from q2mm_accel.interop.q2mm import plain
 from q2mm_accel.objective import FusedObjective
 
 Value = TypeVar("Value")
@@ -59,7 +60,7 @@ def accelerate(objective_function: Any, **options: Any) -> "Accelerated":
                     f"{name} = {options[name]!r} cannot be given to accelerate: {why}. Leave it out, or fit "
                     f"FusedObjective.from_q2mm(objective, {name}=...) with SciPy or solve_native."
                 )
-    original = objective_function.original if isinstance(objective_function, Accelerated) else objective_function
+    original = plain(objective_function)
     fused = FusedObjective.from_q2mm(original, **options)
     kind = _accelerated(type(original))
     made = kind.__new__(kind)

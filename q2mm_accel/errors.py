@@ -152,13 +152,13 @@ class FragmentWarning(Q2MMAccelWarning):
     """Nothing holds parts of a molecule together, or no term acts on an atom."""
 
 
+class DifferenceWarning(Q2MMAccelWarning):
+    """An objective that was carried over gives other values than the original."""
+
+
 def warn_user(message: str, category: type[Q2MMAccelWarning]) -> None:
     """Give a warning that names the line outside of this package which led here, however many calls lie between."""
     frame, level = sys._getframe(1), 2
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
-
-
-class DifferenceWarning(Q2MMAccelWarning):
-    """An objective that was carried over gives other values than the original."""

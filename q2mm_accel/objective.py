@@ -21,7 +21,7 @@ from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.interop.engines import is_known
 from q2mm_accel.interop.original import check_against_original, check_option
-from q2mm_accel.interop.q2mm import Q2MMProblem, check_objective, problem_from_q2mm
+from q2mm_accel.interop.q2mm import Q2MMProblem, beside, check_objective, plain, problem_from_q2mm
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint
 from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
@@ -257,7 +257,8 @@ class FusedObjective:
             clipped_angles: whether angles within 0.026 degrees of 180 have no force and no stiffness, as in q2mm's
                 JaxEngine; by default they have those of the formula.
             check: what to do where values are not q2mm's, at the start and a percent beside it: "error", "warn", or None
-                not to compare, which saves two evaluations by q2mm.
+                not to compare, which saves two evaluations by q2mm. Nothing is to be compared on another engine, whose own
+                values these are.
             options: active, ties, priors, l2, balance, loss, f_scale and further options of a new objective, but for
                 parameter_scale; on another engine those of `EngineObjective` (workers, timeout, steps).
 
@@ -280,11 +281,13 @@ class FusedObjective:
                 "parameter_scale cannot be given here: x is q2mm's parameter vector, in q2mm's units. Leave it out, or let "
                 "the optimizer scale; solve_native does."
             )
+        objective_function = plain(objective_function)
         check_objective(objective_function)
-        if not is_known(objective_function.engine):
-            return _on_its_engine(objective_function, x0=x0, bounds=bounds, **options)
         check_option(check)
-        found = problem_from_q2mm(objective_function, truth(clipped_angles, "clipped_angles", OptionError))
+        clipped = truth(clipped_angles, "clipped_angles", OptionError)
+        if not is_known(objective_function.engine):
+            return _on_its_engine(objective_function, clipped, x0=x0, bounds=bounds, **options)
+        found = problem_from_q2mm(objective_function, clipped, bounds is None)
         if options.get("active") is not None:
             options["active"] = selected(options["active"], found.forcefield, "active")
         options["ties"] = as_tuple(options.get("ties", ()), Tie, "ties", ParameterError)
@@ -303,9 +306,8 @@ class FusedObjective:
 
     def _check_against(self, objective_function, found: Q2MMProblem, check: str | None) -> None:
         """Compare with the original at the start and a percent beside it, to either side at random."""
-        sides = np.random.default_rng(0).choice([-1.0, 1.0], len(self.x0))
-        beside = np.clip(self.x0 * (1.0 + 0.01 * sides), self.bounds.lb, self.bounds.ub)
-        points = [(self.expand(x) / found.parameter_scale, x) for x in (self.x0, beside)]
+        other = beside(self.x0, self.bounds, np.random.default_rng(0).choice([-1.0, 1.0], len(self.x0)))
+        points = [(self.expand(x) / found.parameter_scale, x) for x in (self.x0, other)]
         check_against_original(objective_function, found, self.predictions, points, check, self.precision == "float64")
 
     @property
@@ -744,8 +746,8 @@ class FusedObjective:
         return non_finite(what, vector, computed, self.systems, self.references, self.space, self.bounds, best)
 
 
-def _on_its_engine(objective_function, **options) -> EngineObjective:
-    unknown = options.keys() - {"x0", "bounds", "workers", "timeout", "steps"}
+def _on_its_engine(objective_function, clipped_angles: bool, **options) -> EngineObjective:
+    unknown = {*options, *(["clipped_angles"] if clipped_angles else [])} - {"x0", "bounds", "workers", "timeout", "steps"}
     if unknown:
         raise OptionError(
             f"{', '.join(sorted(unknown))}: objectives on a {type(objective_function.engine).__name__} cannot have that, "

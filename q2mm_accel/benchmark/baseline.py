@@ -68,6 +68,7 @@ def energy(system: System, forcefield: ForceField, parameters, x):
 
 def _terms(form: Form, kind: Kind, system: System, forcefield: ForceField, block, x):
     assert not kind.reads, f"terms of the kind {kind.name} read parameters of others"
+    assert kind.name not in form.coordinates, f"the form has other coordinates for the kind {kind.name}"
     atoms, types = system.terms(kind.name)
     constants = [getattr(forcefield, each.field) * (DEGREE if each.unit == "degrees" else 1.0) for each in kind.constants]
     own = [block[types, place] * (DEGREE if each.unit == "degrees" else 1.0) for place, each in enumerate(kind.parameters)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from q2mm_accel.errors import EngineError, InteropError, OptionError, ReferenceDataError
 from q2mm_accel.interop.engines import Conventions
-from q2mm_accel.interop.q2mm import check_objective
+from q2mm_accel.interop.q2mm import check_objective, plain
 from q2mm_accel.interop.q2mm_model import forcefield_from_q2mm
 
 _METHODS = {
@@ -138,12 +138,12 @@ class Evaluator:
     def _residuals(self, share: int, x: np.ndarray) -> np.ndarray:
         objective = self._objectives.pop(share, None)  # what fails may be left in any state, and is made anew
         self.begun += 1
+        if objective is None:
+            objective = self._objective(self._inputs.shares[share])
         try:
-            if objective is None:
-                objective = self._objective(self._inputs.shares[share])
             with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the objective refuses what is not finite
                 values = np.array(objective.residuals(x.copy()), dtype=np.float64)
-        except Exception as error:
+        except Exception as error:  # an engine of somebody else's: whatever it raises, the molecule is named
             raise self._inputs.failure(
                 share,
                 x,
@@ -178,6 +178,7 @@ def inputs_from_q2mm(objective_function: Any) -> EngineInputs:
             molecule depends on others.
         ReferenceDataError: no reference has a weight, or one is to a molecule that does not exist.
     """
+    objective_function = plain(objective_function)
     check_objective(objective_function)
     _check_methods(objective_function, ("residuals",))
     _check_methods(objective_function.forcefield, ("get_param_vector", "set_param_vector", "get_bounds"))

@@ -241,7 +241,7 @@ def _serve(connection: Connection) -> None:
 def _loaded(content: bytes) -> Evaluator:
     try:
         return Evaluator(pickle.loads(content))
-    except Exception as error:
+    except Exception as error:  # unpickling runs the engine's own code
         raise EngineError(
             f"a worker process cannot load the engine and the molecules: {type(error).__name__}: {error}. Classes of "
             f"engines belong into modules that can be imported. {_IN_THIS_PROCESS}"

@@ -162,12 +162,16 @@ def _matched(match: Any, term: Any) -> Any:
 
 def _place(types: Sequence[Any], wanted: Any) -> int:
     """Position of a type, by identity: types with the same values are equal."""
-    return next(number for number, each in enumerate(types) if each is wanted)
+    places = [number for number, each in enumerate(types) if each is wanted]
+    if not places:
+        raise InteropError(f"q2mm's force field matches a term to {wanted!r:.200}, which is none of its types.")
+    return places[0]
 
 
 def _torsion_type(forcefield: Any, term: Any) -> int:
     found = forcefield.match_torsion(term.elements, env_id=term.env_id, ff_row=term.ff_row, is_improper=term.is_improper)
-    return _place(forcefield.torsions, next(each for each in found if each.periodicity == term.periodicity))
+    fitting = [each for each in found if each.periodicity == term.periodicity]
+    return _place(forcefield.torsions, fitting[0] if fitting else None)
 
 
 def _pairs_of_openmm(handle: Any, forcefield: Any) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""An objective function of q2mm beside what was made of it: value by value, and why they differ. It is only read."""
+"""An objective function of q2mm beside what was made of it: value by value, and why they differ. It is only read.
+
+Values are those of the references with a weight, in q2mm's order; torsion angles have IUPAC's sign, as ours.
+"""
 
 import copy
 import inspect
@@ -14,18 +17,23 @@ from q2mm_accel.model.reference_table import RELAXED
 
 CHECKS = ("error", "warn", None)
 """What is done where values differ."""
-_ALLOWED = {"JaxEngine": 1e-9, "OpenMMEngine": 1e-3}
-"""Largest difference of values by engine, relative to the largest of the kind in the molecule: what rounding leaves, and
-finite differences of forces. Frequencies are compared by their squares, which are what a Hessian gives."""
-_SIZES = {"frequency": 1e6}
-"""What counts as the largest value of a kind at least: rigid motions have frequencies of rounding, beside vibrations."""
-_FLOAT32 = 1e-4
-"""The same where ours are not in float64."""
+EXACT = 1e-9
+"""Relative to the largest value of a kind in its molecule: the same formulas, rounded differently."""
+SINGLE = 1e-6
+"""The same for energies of OpenMM, whose fast platforms sum pairs in single precision."""
+DIFFERENCES = 1e-3
+"""The same for what OpenMM's Hessians give, which are finite differences of its forces."""
 RELAXED_BY = {"JaxEngine": 1e-6, "OpenMMEngine": 1e-5}
-"""The same of lengths, angles and torsions where q2mm has relaxed the molecule; OpenMM's fast platforms have forces of
-single precision."""
-_BEYOND = 1.5
-"""How much farther than q2mm's minimizer, where it is run on, ours may get: it still stops too early then."""
+"""The same for lengths, angles and torsions where q2mm has relaxed the molecule."""
+FLOAT32 = 1e-4
+"""The same at least where ours are not in float64."""
+_NAMED = (ValueError, LookupError, ArithmeticError, RuntimeError)
+"""Errors with which q2mm says that it cannot evaluate an objective."""
+_FLOORS = {"energy": 1.0, "torsion_angle": 180.0, "frequency": 1000.0}
+"""What counts at least as the largest value: energies may cancel [kcal/mol], 0 is an angle like any other [degrees], and
+rigid motions have frequencies of rounding [cm⁻¹]."""
+_LEFT = 0.5
+"""Part of what running q2mm's minimizer on changes that may be left between its values then and ours."""
 _RUNS = 30
 """How often a minimizer is run on at most."""
 _SETTLED = 1e-9
@@ -34,19 +42,20 @@ _STRAIGHT = 179.9
 """[degrees] From where on angles are named as a likely cause."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Difference:
     """A value that is not the original's.
 
     Attributes:
         reference: its number among all of the original.
-        molecule: the molecule's name.
+        molecule: the molecule's number and name.
         kind: of the reference.
         label: of the reference.
         theirs: the original's value.
         ours: what it was carried over to.
         allowed: by how much they may differ.
-        stops_early: whether it is one that the original's minimizer makes up for where it is run on.
+        x: q2mm's parameter vector there.
+        stops_early: whether the original comes to ours where its minimizer is run on.
     """
 
     reference: int
@@ -56,12 +65,18 @@ class Difference:
     theirs: float
     ours: float
     allowed: float
+    x: np.ndarray
     stops_early: bool
 
     def __str__(self) -> str:
         """One line."""
         name = f" {self.label}" if self.label else ""
         return f"{self.molecule}, {self.kind}{name} (reference {self.reference}): {self.theirs:.8g}, here {self.ours:.8g}"
+
+
+def weighed(objective_function: Any) -> list[tuple[int, Any]]:
+    """Number and `ReferenceValue` of each reference with a weight."""
+    return [(number, value) for number, value in enumerate(objective_function.reference.values) if value.weight != 0.0]
 
 
 def detached(objective_function: Any, patient: bool = False) -> Any:
@@ -84,33 +99,29 @@ def detached(objective_function: Any, patient: bool = False) -> Any:
 
 
 def values_of_q2mm(probe: Any, x: np.ndarray) -> np.ndarray:
-    """What q2mm computes for each reference at x, (all references,).
+    """What q2mm computes at x, (R,).
 
     Args:
         probe: as `detached` gives it.
         x: q2mm's parameter vector.
 
     Returns:
-        The values; NaN where the weight is 0. Torsions have IUPAC's sign, as ours.
+        The values.
 
     Raises:
         InteropError: q2mm itself cannot be evaluated there.
     """
-    values = probe.reference.values
     try:
         residuals = np.asarray(probe.residuals(np.array(x, dtype=np.float64)), dtype=np.float64)
-    except (ValueError, KeyError, IndexError, RuntimeError, ArithmeticError) as error:
+    except _NAMED as error:
         raise InteropError(
-            f"q2mm itself cannot evaluate this objective: {type(error).__name__}: {str(error)[:300]}. Correct it, or pass "
-            "check=None to carry it over unseen."
+            f"q2mm itself cannot evaluate this objective: {type(error).__name__}: {str(error)[:300]}. Correct it, or start "
+            "where it can, also 1 % beside. check=None carries it over unseen; n=1 compares at the start only."
         ) from error
-    weights = np.array([value.weight for value in values], dtype=np.float64)
-    weighed = weights != 0.0
-    found = np.full(len(values), np.nan)
-    found[weighed] = np.array([value.value for value in values])[weighed] - residuals[weighed] / weights[weighed]
-    torsions = [value.kind == "torsion_angle" for value in values]
-    found[torsions] = -found[torsions]
-    return found
+    given = weighed(probe)
+    values, weights = (np.array([getattr(value, name) for _, value in given]) for name in ("value", "weight"))
+    signs = np.array([-1.0 if value.kind == "torsion_angle" else 1.0 for _, value in given])
+    return signs * (values - residuals[[number for number, _ in given]] / weights)
 
 
 class _Patient:
@@ -137,36 +148,74 @@ class _Patient:
         return energy, atoms, place
 
 
-def left_by_minimizer(patient: Any, x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """By how much values at relaxed geometries may be off because q2mm's minimizer stops early, (all references,).
+def apart(kinds: Sequence[str], first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Absolute differences of values (..., R) of some kinds; of torsion angles the shorter way round."""
+    difference = np.subtract(first, second)
+    turned = difference - 360.0 * np.round(np.nan_to_num(difference) / 360.0)
+    return np.abs(np.where(np.asarray(kinds) == "torsion_angle", turned, difference))
+
+
+def rounding_of(kind: str, engine: str, exact: bool = True) -> float:
+    """How much values of a kind by an engine may differ, relative to the largest of their kind in the molecule."""
+    least = 0.0 if exact else FLOAT32
+    if kind in RELAXED:
+        return max(RELAXED_BY.get(engine, RELAXED_BY["OpenMMEngine"]), least)
+    if engine == "JaxEngine":
+        return max(EXACT, least)
+    return max(SINGLE if kind == "energy" else DIFFERENCES, least)
+
+
+def rounding(probe: Any, theirs: np.ndarray, exact: bool = True) -> np.ndarray:
+    """By how much values may differ, (R,), where nothing but rounding differs: tolerance times the largest of a kind.
+
+    Frequencies are compared as their squares, which are what a Hessian gives.
+
+    Args:
+        probe: the original.
+        theirs: its values, (R,).
+        exact: whether ours are in float64.
+    """
+    engine, given = type(probe.engine).__name__, [value for _, value in weighed(probe)]
+    # elements beside an eigenmatrix' diagonal are rounded as those on it are
+    families = [("eig" if v.kind.startswith("eig_") else v.kind, v.molecule_idx % len(probe.molecules)) for v in given]
+    largest = {family: _FLOORS.get(family[0], 1e-6) for family in families}
+    for family, value, found in zip(families, given, theirs.tolist(), strict=True):
+        largest[family] = max(largest[family], abs(found), abs(float(value.value)))
+    tolerances = np.array([rounding_of(value.kind, engine, exact) for value in given])
+    scale = np.array([largest[family] for family in families])
+    squared = tolerances * scale**2 / np.maximum(2.0 * np.abs(theirs), np.sqrt(tolerances) * scale)
+    return np.where([value.kind == "frequency" for value in given], squared, tolerances * scale)
+
+
+def come_to_ours(patient: Any, x: np.ndarray, theirs: np.ndarray, ours: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Whether values at relaxed geometries come to ours where q2mm's minimizer, which stops early, is run on: (R,).
 
     Args:
         patient: the original, `detached` and patient.
         x: q2mm's parameter vector.
-        values: as `values_of_q2mm` gives them there of the original.
-
-    Returns:
-        What running the minimizer on changes, and half as much again; 0 for other kinds.
+        theirs: the original's values there, (R,).
+        ours: ours, (R,).
+        allowed: as `rounding` gives it.
 
     Raises:
-        InteropError: q2mm itself cannot be evaluated where it is run on.
+        InteropError: q2mm itself cannot be evaluated where its minimizer is run on.
     """
-    kinds = np.array([value.kind for value in patient.reference.values])
-    change = _turned(values_of_q2mm(patient, x) - values, kinds)
-    return np.where(np.isin(kinds, RELAXED), _BEYOND * np.abs(change), 0.0)
+    kinds = [value.kind for _, value in weighed(patient)]
+    if not np.any(np.isin(kinds, RELAXED) & ~(apart(kinds, theirs, ours) <= allowed)):
+        return np.zeros(len(kinds), dtype=bool)
+    on = values_of_q2mm(patient, x)
+    near = apart(kinds, ours, on) <= _LEFT * apart(kinds, on, theirs) + allowed
+    return np.isin(kinds, RELAXED) & near
 
 
-def differences(
-    probe: Any, patient: Any, problem: Q2MMProblem, x: np.ndarray, ours: np.ndarray, exact: bool
-) -> list[Difference]:
+def differences(probe: Any, patient: Any, x: np.ndarray, ours: np.ndarray, exact: bool) -> list[Difference]:
     """The values that are not the original's at x.
 
     Args:
         probe: the original, `detached`.
         patient: the same, and patient.
-        problem: what it was carried over to.
         x: q2mm's parameter vector.
-        ours: values there of all references of weight other than 0, as `FusedObjective.predictions`.
+        ours: values there, (R,), as `FusedObjective.predictions`.
         exact: whether ours are in float64.
 
     Returns:
@@ -175,53 +224,25 @@ def differences(
     Raises:
         InteropError: q2mm itself cannot be evaluated there.
     """
-    values = probe.reference.values
-    weighed = np.array([value.weight != 0.0 for value in values], dtype=bool)
-    theirs, found = values_of_q2mm(probe, x), np.full(len(values), np.nan)
-    found[weighed] = ours
-    kinds = np.array([value.kind for value in values])
-    molecules = np.array([value.molecule_idx % len(problem.systems) for value in values], dtype=np.int64)
-    engine, least = type(probe.engine).__name__, 0.0 if exact else _FLOAT32
-    rounding = np.where(np.isin(kinds, RELAXED), RELAXED_BY[engine], max(_ALLOWED[engine], least))
-    allowed = rounding * _sizes(theirs, kinds, molecules)
-    off = np.abs(_turned(_compared(theirs, kinds) - _compared(found, kinds), kinds))
-    wrong = weighed & ~(off <= allowed)
-    early = np.zeros(len(values), dtype=bool)
-    if np.any(wrong & np.isin(kinds, RELAXED)):
-        early = off <= left_by_minimizer(patient, x, theirs)
-    names = names_of(probe)
+    given, names, theirs = weighed(probe), names_of(probe), values_of_q2mm(probe, x)
+    allowed = rounding(probe, theirs, exact)
+    early = come_to_ours(patient, x, theirs, ours, allowed)
+    wrong = ~(apart([value.kind for _, value in given], theirs, ours) <= allowed)
     return [
         Difference(
             number,
-            names[molecules[number]],
-            values[number].kind,
-            values[number].label,
-            float(theirs[number]),
-            float(found[number]),
-            float(allowed[number]),
-            bool(early[number]),
+            names[value.molecule_idx % len(names)],
+            value.kind,
+            value.label,
+            float(theirs[place]),
+            float(ours[place]),
+            float(allowed[place]),
+            x,
+            bool(early[place]),
         )
-        for number in np.flatnonzero(wrong).tolist()
+        for place, (number, value) in enumerate(given)
+        if wrong[place]
     ]
-
-
-def _compared(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    return np.where(kinds == "frequency", values * np.abs(values), values)
-
-
-def _turned(difference: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    turns = np.round(np.nan_to_num(difference) / 360.0)
-    return difference - 360.0 * np.where(kinds == "torsion_angle", turns, 0.0)
-
-
-def _sizes(theirs: np.ndarray, kinds: np.ndarray, molecules: np.ndarray) -> np.ndarray:
-    """The largest value of each one's kind in its molecule."""
-    sizes = np.zeros(len(theirs))
-    for kind in set(kinds.tolist()):
-        for number in set(molecules.tolist()):
-            chosen = (kinds == kind) & (molecules == number)
-            sizes[chosen] = np.nanmax(np.abs(_compared(theirs, kinds)[chosen]), initial=_SIZES.get(kind, 1e-6))
-    return sizes
 
 
 def check_option(check: object) -> None:
@@ -263,7 +284,7 @@ def check_against_original(
     found, probe, patient = [], detached(objective_function), detached(objective_function, patient=True)
     for theirs, x in points:
         try:
-            found += differences(probe, patient, problem, theirs, ours(x), exact)
+            found += differences(probe, patient, theirs, ours(x), exact)
         except RelaxationError as error:
             raise InteropError(
                 f"q2mm's minimizer is not asked to converge, ours is, and cannot at or beside the start: {error} Pass "
@@ -286,7 +307,7 @@ def check_against_original(
 
 
 def _explained(objective_function: Any, problem: Q2MMProblem, found: Sequence[Difference]) -> str:
-    worst = max(found, key=lambda each: abs(each.theirs - each.ours) / max(each.allowed, np.finfo(float).tiny))
+    worst = max(found, key=lambda each: abs(each.theirs - each.ours) / each.allowed)
     cause = _cause(objective_function, problem, worst)
     return f"{len(found)} values are not those of q2mm, most of all of {worst}. {cause}"
 
@@ -344,7 +365,5 @@ def _agrees_alone(objective_function: Any, worst: Difference, number: int) -> bo
         molecules=[objective_function.molecules[number]],
         reference=type(objective_function.reference)([value]),
     )
-    (found,) = values_of_q2mm(detached(alone), objective_function.forcefield.get_param_vector())
-    kinds = np.array([worst.kind])
-    difference = _compared(np.array([found]), kinds) - _compared(np.array([worst.ours]), kinds)
-    return bool(np.abs(difference) <= 100.0 * worst.allowed)
+    found = values_of_q2mm(detached(alone), worst.x)
+    return bool(apart([worst.kind], found, np.array([worst.ours]))[0] <= worst.allowed)

@@ -54,7 +54,7 @@ class Q2MMProblem:
     parameter_scale: np.ndarray
 
 
-def problem_from_q2mm(objective_function: Any, clipped_angles: bool = False) -> Q2MMProblem:
+def problem_from_q2mm(objective_function: Any, clipped_angles: bool = False, widen: bool = True) -> Q2MMProblem:
     """Carry over an objective function of q2mm whose engine is a `JaxEngine` or an `OpenMMEngine`.
 
     Every molecule is matched to the force field afresh by q2mm's own `create_context`. It drops bonds, angles and
@@ -68,6 +68,7 @@ def problem_from_q2mm(objective_function: Any, clipped_angles: bool = False) -> 
     Args:
         objective_function: a `q2mm.optimizers.objective.ObjectiveFunction`, version 5.0.0a2 or later.
         clipped_angles: whether angles within 0.026 degrees of 180 have no force and no stiffness, as in q2mm's JaxEngine.
+        widen: whether q2mm's bounds are widened, with a warning, where they do not hold its start.
 
     Returns:
         The problem.
@@ -94,10 +95,12 @@ def problem_from_q2mm(objective_function: Any, clipped_angles: bool = False) -> 
         for molecule, each, name in zip(molecules, matched, names, strict=True)
     ]
     form = matched[0].form
-    if clipped_angles and f"{form}-clipped" in FORMS and units.phase_sign < 0.0:  # OpenMM's angles are not clipped
+    if clipped_angles:
         form = f"{form}-clipped"
+        if form not in FORMS or type(engine).__name__ != "JaxEngine":
+            raise InteropError(f"clipped_angles is for q2mm's JaxEngine; those of {type(engine).__name__} are not clipped.")
     forcefield = forcefield_from_q2mm(theirs, form, units)
-    x0, bounds = _vector(theirs, forcefield)
+    x0, bounds = _vector(theirs, forcefield, widen)
     scale = np.ones(len(x0))
     first_angle, first_torsion = 2 * len(theirs.bonds), 2 * (len(theirs.bonds) + len(theirs.angles))
     scale[:first_angle:2] = units.bond_factor
@@ -107,13 +110,23 @@ def problem_from_q2mm(objective_function: Any, clipped_angles: bool = False) -> 
     return Q2MMProblem(systems, forcefield, references, x0, bounds, scale)
 
 
+def plain(objective_function: Any) -> Any:
+    """The objective function of q2mm itself, where `accelerate` has made another one of it."""
+    return getattr(objective_function, "original", objective_function)
+
+
+def beside(x: np.ndarray, bounds: Bounds, factors: np.ndarray) -> np.ndarray:
+    """A point some factors x 1 % from x, of parameters that are 0 some 0.01, within bounds."""
+    return np.clip(x + 0.01 * factors * np.where(x == 0.0, 1.0, np.abs(x)), bounds.lb, bounds.ub)
+
+
 def names_of(objective_function: Any) -> list[str]:
     """Names of an objective function's molecules, for messages."""
     molecules = enumerate(objective_function.molecules)
     return [f"molecule {number} ({molecule.name or 'unnamed'})" for number, molecule in molecules]
 
 
-def _vector(theirs: Any, forcefield: ForceField) -> tuple[np.ndarray, Bounds]:
+def _vector(theirs: Any, forcefield: ForceField, widen: bool) -> tuple[np.ndarray, Bounds]:
     """q2mm's parameter vector and its bounds."""
     x0 = np.array(theirs.get_param_vector(), dtype=np.float64)
     lower, upper = np.array(theirs.get_bounds(), dtype=np.float64).reshape(-1, 2).T
@@ -123,7 +136,8 @@ def _vector(theirs: Any, forcefield: ForceField) -> tuple[np.ndarray, Bounds]:
             f"van der Waals and Urey-Bradley types make {forcefield.n_parameters}: this version of q2mm has parameters "
             "that are unknown here. EngineObjective(objective_function) takes it as it is."
         )
-    return x0, widened(x0, bounds_between(lower, upper), forcefield.labels)
+    bounds = bounds_between(lower, upper)
+    return x0, widened(x0, bounds, forcefield.labels) if widen else bounds
 
 
 def widened(x0: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> Bounds:
@@ -135,13 +149,14 @@ def widened(x0: np.ndarray, bounds: Bounds, labels: Sequence[str]) -> Bounds:
     lower, upper = bounds.lb, bounds.ub
     excess = np.maximum(lower - x0, x0 - upper) / np.maximum(np.maximum(np.abs(lower), np.abs(upper)), 1.0)
     if np.any(excess > 0.0):
-        worst = int(np.argmax(excess))
-        cause = (
-            "force constants far too large come from a Hessian in other units, as 5.0.0a2's Jaguar reader gives it "
-            "(kJ/mol/Å² where hartree/bohr² are meant)"
-            if excess[worst] > 10.0
-            else "negative force constants come from the reaction coordinate of a transition state"
-        )
+        worst, cause = int(np.argmax(excess)), "q2mm's bounds may be too narrow for this molecule"
+        if labels[worst].endswith(" k") and x0[worst] < 0.0:
+            cause = "negative force constants come from the reaction coordinate of a transition state"
+        elif labels[worst].endswith(" k") and excess[worst] > 10.0:
+            cause = (
+                "force constants far too large come from a Hessian in other units, as 5.0.0a2's Jaguar reader gives it "
+                "(kJ/mol/Å² where hartree/bohr² are meant)"
+            )
         warn_user(
             f"{np.count_nonzero(excess > 0.0)} of q2mm's {len(x0)} parameters start outside its own bounds, most of all "
             f"{labels[worst]} at {x0[worst]:.6g} (bounds {lower[worst]:g} to {upper[worst]:g}); {cause}. The bounds are "
@@ -161,8 +176,9 @@ def check_objective(objective_function: Any) -> None:
     missing = [name for name in wanted if not hasattr(objective_function, name)]
     if missing:
         raise InteropError(
-            f"a {type(objective_function).__name__} was given, which has no {' and no '.join(missing)}; "
-            "pass a q2mm.optimizers.objective.ObjectiveFunction."
+            f"a {type(objective_function).__name__} was given, which has no {' and no '.join(missing)}; pass a "
+            "q2mm.optimizers.objective.ObjectiveFunction of q2mm 5.0.0a2 (python -m pip install 'q2mm==5.0.0a2') or of its "
+            "development version of 2026-04-02, commit 0c795729: plans and executors of later versions are not understood."
         )
     if not len(objective_function.molecules):
         raise InteropError("the ObjectiveFunction has no molecules; give it at least one.")

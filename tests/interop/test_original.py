@@ -14,13 +14,15 @@ from q2mm.models.forcefield import VdwParam
 from q2mm.models.molecule import Q2MMMolecule
 from q2mm.models.seminario import estimate_force_constants
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceData
+from scipy.optimize import Bounds
 
-from q2mm_accel import FusedObjective, compare
+from q2mm_accel import EngineObjective, FusedObjective, accelerate, compare
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import BoundsWarning, DifferenceWarning, InteropError, OptionError
 from q2mm_accel.interop.engines import engine_terms
-from q2mm_accel.interop.original import detached, values_of_q2mm
-from q2mm_accel.interop.q2mm import problem_from_q2mm
+from q2mm_accel.interop.original import come_to_ours, detached, rounding, values_of_q2mm, weighed
+from q2mm_accel.interop.q2mm import beside, problem_from_q2mm
+from q2mm_accel.model.reference_table import RELAXED
 
 
 @pytest.fixture(autouse=True)
@@ -62,10 +64,9 @@ def test_relaxed_references_are_carried_over(peroxide):
     """q2mm's minimizer stops where the energy changes by 2e-9 of itself: lengths are some 1e-6 Å off, soft torsions more."""
     fused, _ = converted(peroxide, check="warn")
     theirs = values_of_q2mm(detached(peroxide), fused.x0)
-    weighed = np.array([value.weight != 0.0 for value in peroxide.reference.values])
-    kinds, ours = np.array([value.kind for value in peroxide.reference.values])[weighed], fused.predictions(fused.x0)
+    kinds, ours = np.array([value.kind for _, value in weighed(peroxide)]), fused.predictions(fused.x0)
     for kind, allowed in tolerances.RELAXED_BY_Q2MM.items():
-        np.testing.assert_allclose(ours[kinds == kind], theirs[weighed][kinds == kind], rtol=0.0, atol=allowed, err_msg=kind)
+        np.testing.assert_allclose(ours[kinds == kind], theirs[kinds == kind], rtol=0.0, atol=allowed, err_msg=kind)
     assert {*tolerances.RELAXED_BY_Q2MM, "energy", "frequency", "eig_diagonal", "eig_offdiagonal"} == {*kinds.tolist()}
     # the residual of a torsion has the other sign, for ours are IUPAC's
     torsion = next(value for value in peroxide.reference.values if value.kind == "torsion_angle")
@@ -90,7 +91,7 @@ def test_openmm_is_carried_over_to_its_differences():
     assert "whose minimizer stops early; run on, it comes to ours" in early
     comparison = compare(theirs, fused, n=1)
     assert comparison.values_agree and comparison.engine == "OpenMMEngine"
-    values = dict(zip([v.kind for v in theirs.reference.values], values_of_q2mm(detached(theirs), fused.x0), strict=True))
+    values = dict(zip([v.kind for _, v in weighed(theirs)], values_of_q2mm(detached(theirs), fused.x0), strict=True))
     ours = dict(zip([reference.kind for reference in fused.references], fused.predictions(fused.x0), strict=True))
     assert ours["energy"] == pytest.approx(values["energy"], rel=tolerances.OPENMM_ENERGY_RELATIVE)
     assert ours["eig_offdiagonal"] == pytest.approx(values["eig_offdiagonal"], abs=1e-6)  # its differences
@@ -211,3 +212,37 @@ def test_the_harmonic_form_of_later_openmm_engines(monkeypatch):
     handle.cmap_terms = [1]
     with pytest.raises(InteropError, match="x: q2mm's engine evaluates 1 terms of the kind 'cmap'"):
         engine_terms(engine, forcefield, None, "x")
+
+
+def test_what_accelerate_made_of_an_objective_is_carried_over_as_the_original(wrong):
+    accelerated = accelerate(wrong, check=None)
+    again = FusedObjective.from_q2mm(accelerated, check=None, l2=0.1)
+    assert again.fun(again.x0) == accelerated(again.x0) and EngineObjective(accelerated).fun(again.x0) == wrong(again.x0)
+
+
+def test_a_difference_of_parameters_that_are_0_is_found(wrong):
+    """A percent of nothing would be nothing."""
+    x = beside(np.array([0.0, 2.0]), Bounds([-1.0, 0.0], [1.0, 2.0]), np.array([1.0, 1.0]))
+    np.testing.assert_allclose(x, [0.01, 2.0])
+
+
+def test_minimizers_that_end_elsewhere_are_not_excused(peroxide):
+    """What running q2mm's minimizer on changes is no licence: its values must come to ours."""
+    probe, patient = detached(peroxide), detached(peroxide, patient=True)
+    x = peroxide.forcefield.get_param_vector()
+    theirs, on = values_of_q2mm(probe, x), values_of_q2mm(patient, x)
+    allowed, relaxed = rounding(probe, theirs), np.array([value.kind in RELAXED for _, value in weighed(peroxide)])
+    far = np.where(relaxed, 2.0 * theirs - on - 10.0 * allowed, theirs)  # as far as it moves, the other way
+    assert not come_to_ours(patient, x, theirs, far, allowed).any()
+    assert come_to_ours(patient, x, theirs + 10.0 * allowed * relaxed, on, allowed)[relaxed].all()
+
+
+def test_options_that_an_engine_cannot_have_are_refused():
+    theirs = objective("water", OpenMMEngine("Reference"))
+    with pytest.raises(InteropError, match="clipped_angles is for q2mm's JaxEngine; those of OpenMMEngine"):
+        FusedObjective.from_q2mm(theirs, clipped_angles=True)
+    theirs.engine = object()
+    with pytest.raises(OptionError, match="clipped_angles: objectives on a object cannot have that"):
+        FusedObjective.from_q2mm(theirs, clipped_angles=True)
+    with pytest.raises(OptionError, match="check is 'no'"):
+        FusedObjective.from_q2mm(theirs, check="no")
