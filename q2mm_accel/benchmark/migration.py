@@ -5,7 +5,8 @@ and each `ObjectiveFunction` that they make is recorded as it was made; so are t
 file of its examples and both engines. Then each different one is carried over and compared with the original at its start
 and 1 % beside it: loss, values, there the gradient by differences, times. Differences of the loss count beside the sum of
 the squares of all weighted values: where a fit is perfect, the loss is rounding. Those of the slope in a random direction
-count beside the sum of the magnitudes of its terms. Objectives without a force field or on imitated engines are left out, and counted.
+count beside the sum of the magnitudes of its terms. Objectives without a force field or on imitated engines are left out,
+and counted.
 """
 
 import argparse
