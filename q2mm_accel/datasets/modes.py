@@ -66,7 +66,8 @@ def load_modes_problem(
     references = ReferenceData()
     for number, molecule in enumerate(molecules):
         references.add_normal_modes(molecule, system=number, weight_displacement=CROWDED_DISPLACEMENT if vdw else weight)
-    return FitProblem(systems, estimate_force_constants(systems, start), references, priors=_priors(start))
+    active = ~np.array([label.startswith("vdw ") for label in start.labels])
+    return FitProblem(systems, estimate_force_constants(systems, start), references, priors=_priors(start), active=active)
 
 
 def _priors(forcefield: ForceField) -> tuple[Prior, ...]:
@@ -85,21 +86,15 @@ def _molecules(name: str) -> list[tuple[Molecule, bool]]:
 
 
 def objective_of(problem: FitProblem) -> FusedObjective:
-    """The objective of a problem, in units of typical changes; parameters of van der Waals terms stay as they are."""
-    forcefield = problem.forcefield
+    """The objective of a problem, in units of typical changes."""
     return FusedObjective(
         problem.systems,
-        forcefield,
+        problem.forcefield,
         problem.references,
         parameter_scale="typical",
-        active=_fitted(forcefield),
+        active=problem.active,
         priors=problem.priors,
     )
-
-
-def _fitted(forcefield: ForceField) -> np.ndarray:
-    """Which of all parameters are."""
-    return ~np.array([label.startswith("vdw ") for label in forcefield.labels])
 
 
 def solved(objective: FusedObjective, maxiter: int = 1000) -> OptimizeResult:
@@ -122,7 +117,7 @@ def solved(objective: FusedObjective, maxiter: int = 1000) -> OptimizeResult:
         ForceField(form="harmonic", **arrays),
         inputs.references,
         parameter_scale=inputs.space.scale,
-        active=_fitted(forcefield),
+        active=np.isin(np.arange(forcefield.n_parameters), inputs.space.free),
         priors=_priors(forcefield),
     )
     return objective.solve_native("levenberg-marquardt", x0=harmonic.solve_linear(stiffness).x, maxiter=maxiter)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.datasets.small import SMALL, load_molecule
 from q2mm_accel.errors import DatasetError
@@ -38,6 +40,8 @@ class FitProblem:
     """Kind of term -> how many have no parameter in the force field."""
     priors: tuple[Prior, ...] = ()
     """What is known of parameters beforehand."""
+    active: np.ndarray | None = None
+    """Which of all parameters are fitted; by default all."""
 
 
 def load_problem(name: str, form: str = "mm3") -> FitProblem:
