@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from q2mm_accel.drivers import Accelerated, torsion_signs
+from q2mm_accel.drivers import Accelerated
 from q2mm_accel.errors import InteropError, OptionError
 from q2mm_accel.interop.original import (
     EXACT,
@@ -23,9 +23,8 @@ from q2mm_accel.interop.original import (
     rounding,
     rounding_of,
     values_of_q2mm,
-    weighed,
 )
-from q2mm_accel.interop.q2mm import beside, check_objective, plain
+from q2mm_accel.interop.q2mm import beside, check_objective, plain, torsion_signs, weighed
 from q2mm_accel.model.arguments import instance, integer
 from q2mm_accel.objective import FusedObjective
 
@@ -50,8 +49,8 @@ class Row:
         n: number of references of that kind and molecule with a weight.
         reference: its number in q2mm's list, and its label.
         point: number of the point, 0 for the start.
-        q2mm: q2mm's value there, in the kind's unit.
-        fused: ours, in q2mm's convention of signs.
+        q2mm: q2mm's value there, in the kind's unit; torsion angles with IUPAC's sign, which is not q2mm's.
+        fused: ours.
         allowed: the difference that counts as agreement.
     """
 
@@ -204,7 +203,7 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
     evaluated, own_seconds = _timed(ours.fun_and_jac, points)
     exact = all(rounding_of(value.kind, type(theirs.engine).__name__) == EXACT for value in given)
     values = _values(theirs, patient, ours, np.stack(computed), points)
-    losses = tuple((theirs(x), value) for x, (value, _) in zip(points, evaluated, strict=True))
+    losses = tuple((found, value) for found, (value, _) in zip(values.losses(), evaluated, strict=True))
     step, tolerance = EXACT_SLOPES if exact else SLOPES
     room = values.room()
     # what the values may be off by changes q2mm's loss at random
@@ -225,7 +224,7 @@ def compare(objective_function: Any, fused: FusedObjective | Accelerated, n: int
 
 @dataclass(frozen=True, eq=False)
 class _Values:
-    """Computed values of R references at n points, in q2mm's order and convention.
+    """Computed values of R references at n points, in q2mm's order, torsion angles with IUPAC's sign.
 
     Attributes:
         given: q2mm's references with a weight.
@@ -265,10 +264,19 @@ class _Values:
                     where = f"the {value.kind} {name} of {molecule}"
                     yield f"the {what} of {where} is {theirs:.12g} in q2mm and {number:.12g} here"
 
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Those of q2mm, (R,)."""
+        return np.array([value.weight for value in self.given], dtype=np.float64)
+
+    def losses(self) -> list[float]:
+        """q2mm's at each point, from its values: its residuals are what these were made of."""
+        targets = torsion_signs(self.given) * np.array([value.value for value in self.given], dtype=np.float64)
+        return np.sum((self.weights * (targets - self.q2mm)) ** 2, axis=1).tolist()
+
     def room(self) -> NDArray[np.float64]:
         """How far apart the roots of the losses may be at each point: by the norm of the residuals' difference."""
-        weights = np.array([value.weight for value in self.given], dtype=np.float64)
-        return np.sqrt(np.sum((weights * self.allowed) ** 2, axis=1))
+        return np.sqrt(np.sum((self.weights * self.allowed) ** 2, axis=1))
 
 
 def _values(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from q2mm_accel.errors import InteropError, NonFiniteError, NonFiniteWarning, OptionError, RelaxationError, warn_user
 from q2mm_accel.interop.engine_objective import EngineObjective
-from q2mm_accel.interop.q2mm import plain
+from q2mm_accel.interop.q2mm import plain, torsion_signs, weighed
 from q2mm_accel.objective import FusedObjective
 
 Value = TypeVar("Value")
@@ -108,9 +108,10 @@ class Accelerated:
         self.engine = _differentiable(original.engine)
         self.n_eval, self.history = 0, []
         self._carried = [copy.copy(value) for value in self.reference.values], list(self.molecules)
-        self._weighted = np.array([value.weight != 0.0 for value in self.reference.values], dtype=bool)
-        given = [value for value in self.reference.values if value.weight != 0.0]
-        self._signs = torsion_signs(given) if isinstance(fused, FusedObjective) else np.ones(len(given))
+        given = weighed(self)
+        self._rows = [number for number, _ in given]
+        # an engine's own residuals have q2mm's signs
+        self._signs = torsion_signs([v for _, v in given]) if isinstance(fused, FusedObjective) else np.ones(len(given))
         self._paired = False
 
     def __call__(self, param_vector: ArrayLike) -> float:
@@ -135,8 +136,8 @@ class Accelerated:
     def residuals(self, param_vector: ArrayLike) -> NDArray[np.float64]:
         """Weight times deviation of all references in q2mm's order, 0 where the weight is; raises as the loss does."""
         x = self._visited(param_vector)
-        values = np.zeros(len(self._weighted))
-        values[self._weighted] = self._signs * self._defined(self.fused.residuals, x, np.full(len(self._signs), np.inf))
+        values = np.zeros(len(self.reference.values))
+        values[self._rows] = self._signs * self._defined(self.fused.residuals, x, np.full(len(self._signs), np.inf))
         self._counted(float(np.sum(values**2)))
         return values
 
@@ -198,18 +199,6 @@ class Accelerated:
                     f"reference {number} ({after.label or after.kind}) has changed since accelerate carried it over, from "
                     f"{before} to {after}; call accelerate again."
                 )
-
-
-def torsion_signs(values: Sequence[Any]) -> NDArray[np.float64]:
-    """What our residuals and computed values are to be multiplied with to be q2mm's, whose torsion angles are not IUPAC's.
-
-    Args:
-        values: R `ReferenceValue`s of q2mm.
-
-    Returns:
-        Shape (R,), -1 for torsion angles and 1 for all else.
-    """
-    return np.array([-1.0 if value.kind == "torsion_angle" else 1.0 for value in values])
 
 
 def _differentiable(engine: Any) -> Any:

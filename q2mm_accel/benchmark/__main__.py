@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 from q2mm_accel.benchmark import devices, hold, jacobians, native, precision, relaxed, scaling, speed
+from q2mm_accel.benchmark.timing import print_times
 from q2mm_accel.io.results import write_json
 
 _TABLES = {
@@ -108,10 +109,7 @@ def _print_speed(row: dict) -> None:
         f"  fresh process: built in {cold['build_s']:.2f} s, first call {cold['first_call_s']:.2f} s, "
         f"together {cold['total_s']:.2f} s; peak memory {cold['peak_MB']:.0f} MB"
     )
-    for name, seconds in row["median_s"].items():
-        print(f"  {name:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][name]:7.2f} s")
-    for name, ratio in row["ratios"].items():
-        print(f"  {name:50} {ratio:8.2f}")
+    print_times(row)
     print(f"  against the baseline: {row['agreement_with_baseline']}")
 
 

@@ -19,7 +19,7 @@ import scipy.linalg
 from jaxopt.linear_solve import solve_cg
 
 from q2mm_accel.benchmark.baseline import angles, distances, energy
-from q2mm_accel.benchmark.timing import first_call, interleaved, nearby
+from q2mm_accel.benchmark.timing import first_call, interleaved, nearby, print_times
 from q2mm_accel.datasets.modes import load_modes_problem, objective_of, solved
 from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.model.references import ReferenceData
@@ -33,8 +33,6 @@ _UNIT = 1e-3
 """[mol/kcal] by which energies are multiplied for L-BFGS, whose first step is the gradient [Å]."""
 _LBFGS = {"tol": 1e-7 * _UNIT, "maxiter": 5000, "history_size": 20}
 """So that the peers' losses are ours to some eight digits."""
-
-
 _LINEAR = "the peers' gradient is not finite: a molecule is exactly linear"
 
 
@@ -48,10 +46,7 @@ def run(results: dict, rounds: int, quick: bool) -> None:
             f"\n{name}: {row['molecules']} molecules, {row['parameters']} parameters, {row['references']} references, "
             f"{row['steps']} Newton steps in all, at most {row['most_steps']} of a molecule"
         )
-        for key, seconds in row["median_s"].items():
-            print(f"  {key:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][key]:7.2f} s")
-        for key, ratio in row["ratios"].items():
-            print(f"  {key:50} {ratio:8.2f}")
+        print_times(row)
         agreement = f"loss differs by {row['loss_difference']:.1e}, gradient by {row['gradient_difference']:.1e}"
         finite = np.isfinite(row["gradient_difference"])
         print(f"  {agreement if finite else _LINEAR}", flush=True)

@@ -39,6 +39,14 @@ def interleaved(functions: Mapping[_Name, Callable], points: np.ndarray, rounds:
     return times
 
 
+def print_times(row: Mapping) -> None:
+    """A line for each time of a row, "median_s" and "first_call_s" by name, and one for each of its "ratios"."""
+    for name, seconds in row["median_s"].items():
+        print(f"  {name:30} {1e3 * seconds:10.3f} ms    first call {row['first_call_s'][name]:7.2f} s")
+    for name, ratio in row["ratios"].items():
+        print(f"  {name:50} {ratio:8.2f}")
+
+
 def nearby(x: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """`count` points within about a millionth of x, shape (count, n)."""
     return x * (1.0 + 1e-6 * np.random.default_rng(seed).standard_normal((count, len(x))))

@@ -66,7 +66,8 @@ def load_modes_problem(
     references = ReferenceData()
     for number, molecule in enumerate(molecules):
         references.add_normal_modes(molecule, system=number, weight_displacement=CROWDED_DISPLACEMENT if vdw else weight)
-    active = ~np.array([label.startswith("vdw ") for label in start.labels])
+    active = np.ones(start.n_parameters, dtype=bool)
+    active[start.positions("vdw")] = False
     return FitProblem(systems, estimate_force_constants(systems, start), references, priors=_priors(start), active=active)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from q2mm_accel.errors import InteropError
+from q2mm_accel.units import KCAL_TO_KJ
 
 _KNOWN_TERMS = {"bond_indices", "angle_indices", "torsion_indices", "vdw_pair_indices", "ub_indices"}
 """The arrays of terms in q2mm's `JaxHandle`."""
@@ -60,7 +61,7 @@ def conventions(engine: Any) -> Conventions:
             f"the ObjectiveFunction uses the engine {name}, whose terms are unknown here; those of {' and '.join(_ENGINES)} "
             "can be carried over. EngineObjective(objective_function) takes any engine as it is, with finite differences."
         )
-    module, kcal = sys.modules[type(engine).__module__], 4.184
+    module = sys.modules[type(engine).__module__]
     wanted = {"JaxEngine": ("_BOND_K_CONV", "_ANGLE_K_CONV"), "OpenMMEngine": ("_bond_k_to_openmm", "_angle_k_to_openmm")}
     missing = [each for each in wanted[name] if not hasattr(module, each)]
     if missing:
@@ -71,7 +72,7 @@ def conventions(engine: Any) -> Conventions:
     bond, angle = (getattr(module, each) for each in wanted[name])
     if name == "JaxEngine":
         return Conventions(float(bond), float(angle), -1.0)
-    return Conventions(bond(1.0) / kcal, angle(1.0) / kcal, 1.0)
+    return Conventions(bond(1.0) / KCAL_TO_KJ, angle(1.0) / KCAL_TO_KJ, 1.0)
 
 
 def engine_terms(engine: Any, forcefield: Any, molecule: Any, name: str) -> EngineTerms:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from q2mm_accel.errors import DifferenceWarning, InteropError, OptionError, RelaxationError, warn_user
-from q2mm_accel.interop.q2mm import Q2MMProblem, names_of
+from q2mm_accel.interop.q2mm import Q2MMProblem, names_of, torsion_signs, weighed
 from q2mm_accel.model.reference_table import RELAXED
 
 CHECKS = ("error", "warn", None)
@@ -74,11 +74,6 @@ class Difference:
         return f"{self.molecule}, {self.kind}{name} (reference {self.reference}): {self.theirs:.8g}, here {self.ours:.8g}"
 
 
-def weighed(objective_function: Any) -> list[tuple[int, Any]]:
-    """Number and `ReferenceValue` of each reference with a weight."""
-    return [(number, value) for number, value in enumerate(objective_function.reference.values) if value.weight != 0.0]
-
-
 def detached(objective_function: Any, patient: bool = False) -> Any:
     """The same objective with a force field, history and caches of its own: evaluating it does not change the original.
 
@@ -120,8 +115,7 @@ def values_of_q2mm(probe: Any, x: np.ndarray) -> np.ndarray:
         ) from error
     given = weighed(probe)
     values, weights = (np.array([getattr(value, name) for _, value in given]) for name in ("value", "weight"))
-    signs = np.array([-1.0 if value.kind == "torsion_angle" else 1.0 for _, value in given])
-    return signs * (values - residuals[[number for number, _ in given]] / weights)
+    return torsion_signs([value for _, value in given]) * (values - residuals[[number for number, _ in given]] / weights)
 
 
 class _Patient:

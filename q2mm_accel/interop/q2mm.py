@@ -120,6 +120,23 @@ def beside(x: np.ndarray, bounds: Bounds, factors: np.ndarray) -> np.ndarray:
     return np.clip(x + 0.01 * factors * np.where(x == 0.0, 1.0, np.abs(x)), bounds.lb, bounds.ub)
 
 
+def weighed(objective_function: Any) -> list[tuple[int, Any]]:
+    """Number and `ReferenceValue` of each reference with a weight."""
+    return [(number, value) for number, value in enumerate(objective_function.reference.values) if value.weight != 0.0]
+
+
+def torsion_signs(values: Sequence[Any]) -> np.ndarray:
+    """What our residuals and computed values are to be multiplied with to be q2mm's, whose torsion angles are not IUPAC's.
+
+    Args:
+        values: R `ReferenceValue`s of q2mm.
+
+    Returns:
+        Shape (R,), -1 for torsion angles and 1 for all else.
+    """
+    return np.array([-1.0 if value.kind == "torsion_angle" else 1.0 for value in values])
+
+
 def names_of(objective_function: Any) -> list[str]:
     """Names of an objective function's molecules, for messages."""
     molecules = enumerate(objective_function.molecules)
@@ -220,7 +237,7 @@ def _references(values: Sequence[Any], systems: Sequence[System], molecules: Seq
         if value.kind not in REFERENCE_KINDS:
             raise InteropError(f"{what} has the kind {value.kind!r}, which is unknown here. Remove it.")
         system = _position(value.molecule_idx, len(systems), f"{what}: molecule_idx")
-        size, target, index = 3 * systems[system].molecule.n_atoms, float(value.value), None
+        size, index = 3 * systems[system].molecule.n_atoms, None
         if value.kind in ("frequency", "eig_diagonal"):
             index = _position(value.data_idx, size, f"{what}: data_idx")
         elif value.kind in ("eig_offdiagonal", "hessian_element"):
@@ -231,8 +248,7 @@ def _references(values: Sequence[Any], systems: Sequence[System], molecules: Seq
             if system not in detected:
                 detected[system] = _detected(molecules[system])
             index = _atoms(value, detected[system], size // 3, what)
-            if value.kind == "torsion_angle":
-                target = -target  # q2mm's dihedrals have the sign opposite to IUPAC's, which is ours
+        target = float(torsion_signs([value])[0]) * float(value.value)
         try:
             references.add(Reference(value.kind, target, float(value.weight), system, index, value.label))
         except ReferenceDataError as error:

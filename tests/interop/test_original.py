@@ -20,8 +20,8 @@ from q2mm_accel import EngineObjective, FusedObjective, accelerate, compare
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import BoundsWarning, DifferenceWarning, InteropError, OptionError
 from q2mm_accel.interop.engines import engine_terms
-from q2mm_accel.interop.original import come_to_ours, detached, rounding, values_of_q2mm, weighed
-from q2mm_accel.interop.q2mm import beside, problem_from_q2mm
+from q2mm_accel.interop.original import come_to_ours, detached, rounding, values_of_q2mm
+from q2mm_accel.interop.q2mm import beside, problem_from_q2mm, weighed
 from q2mm_accel.model.reference_table import RELAXED
 
 
