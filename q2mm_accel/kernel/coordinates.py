@@ -16,15 +16,7 @@ from q2mm_accel.model.kinds import Coordinate, form_named, term_kinds
 from q2mm_accel.problem.arrays import Array, Batch, Geometry, Terms
 from q2mm_accel.problem.batch import BENT as HARMLESS
 from q2mm_accel.problem.batch import PARALLEL
-from q2mm_accel.problem.internal import angle_pieces, clipped_angle_pieces, dihedral_pieces, distance_pieces
-
-PIECES = {
-    "distance": distance_pieces,
-    "angle": angle_pieces,
-    "clipped_angle": clipped_angle_pieces,
-    "dihedral": dihedral_pieces,
-}
-"""Value and derivatives of each measure: (points (n, atoms, 3), xp) -> (n,), (n, 3k), (n, 3k, 3k)."""
+from q2mm_accel.problem.internal import PIECES, dihedral_pieces
 
 
 class _Wanted(NamedTuple):

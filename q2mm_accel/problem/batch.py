@@ -12,7 +12,7 @@ from q2mm_accel.model.system import System
 from q2mm_accel.problem import layout
 from q2mm_accel.problem.arrays import MATRICES, Batch, Bucket, Columns, Fixed, Geometry, Pairs, Terms
 from q2mm_accel.problem.columns import Followed, batch_columns, filled_up
-from q2mm_accel.problem.internal import angle_pieces, clipped_angle_pieces, dihedral_pieces, distance_pieces
+from q2mm_accel.problem.internal import PIECES, dihedral_pieces
 from q2mm_accel.problem.layout import Slot, Stack
 from q2mm_accel.units import DEGREE
 
@@ -20,7 +20,6 @@ BENT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 1
 """Points of a dihedral with right angles."""
 PARALLEL = 1e-3
 """Sine of an angle below which it counts as 0 degrees, or a torsion's inner angle as straight."""
-_PIECES = {"distance": distance_pieces, "angle": angle_pieces, "clipped_angle": clipped_angle_pieces}
 
 
 def build_stack(
@@ -107,7 +106,7 @@ def coordinate_pieces(coordinate: Coordinate, kind: Kind, systems: Sequence[Syst
     if coordinate.measure == "dihedral":
         value, first, second = _safe_dihedral_pieces(chosen)
     else:
-        value, first, second = _PIECES[coordinate.measure](chosen)
+        value, first, second = PIECES[coordinate.measure](chosen)
     if coordinate.atoms == tuple(range(kind.n_atoms)):
         return value, first, second
     places = (3 * np.array(coordinate.atoms)[:, None] + np.arange(3)).ravel()

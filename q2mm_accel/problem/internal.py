@@ -215,3 +215,12 @@ def _skew(xp, vectors):
 def _blocks(xp, rows):
     """Block matrices of (n, 3, 3) blocks."""
     return xp.concatenate([xp.concatenate(row, axis=2) for row in rows], axis=1)
+
+
+PIECES = {
+    "distance": distance_pieces,
+    "angle": angle_pieces,
+    "clipped_angle": clipped_angle_pieces,
+    "dihedral": dihedral_pieces,
+}
+"""Value and derivatives of each measure: (points (n, atoms, 3), xp) -> (n,), (n, 3k), (n, 3k, 3k)."""
