@@ -10,16 +10,22 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 NEEDS_PYSCF = {"generate_data.py"}
+MOVES = r"ps at (?:2[6-9]|3[0-3])\d K \(asked: 300\), bonds change by (0\.[01]\d) Å"
+"""Molecular dynamics near its temperature, no bond more than 0.2 Å off."""
 EXPECTED = {
     "migrate_from_q2mm.py": r"They agree(?s:.*)solve_native +loss (\d+\.\d+)(?s:.*)last parameters: \d",
     "fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
     "fit_native.py": r"solve_native lbfgsb +(\d+\.\d+)e-0(?s:.*)\nsolve_native levenberg-marquardt(?s:.*)Converged",
     "multi_start.py": r"(?m:^ +\d+ +(\d+\.\d+)e[+-]\d+ )(?s:.*)Best of 16 starts: number (?s:.*)fitted",
+    "qm_file_to_md.py": MOVES,
+    "refit_openmm.py": rf"(?s:.*)L-alanine all the time: True(?s:.*){MOVES}(?s:.*)L-alanine all the time: True",
     "resume.py": r"native, interrupted +loss (\d+\.\d+)e(?s:.*)last bit: True(?s:.*)resumed natively (?s:.*)Converged",
 }
 """What a script must print; the number in brackets."""
 
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in NEEDS_PYSCF)
+LONGER = {"qm_file_to_md.py", "refit_openmm.py"}
+"""Scripts of more than five seconds, for the exhaustive tests."""
 AS_USERS = "fit_with_scipy.py"
 """The script that the default run compiles as users do; the exhaustive tests compile the others so too."""
 
@@ -34,7 +40,7 @@ def run(*arguments, cwd, compiled):
 @pytest.mark.parametrize(
     ("script", "compiled"),
     [
-        *((script, "as users do" if script == AS_USERS else "soon") for script in SCRIPTS),
+        *((script, "as users do" if script == AS_USERS else "soon") for script in SCRIPTS if script not in LONGER),
         *(pytest.param(script, "as users do", marks=pytest.mark.exhaustive) for script in SCRIPTS if script != AS_USERS),
     ],
 )
