@@ -1,7 +1,7 @@
 """Compute the small quantum-mechanical data sets that q2mm_accel ships.
 
-Each molecule is optimised, then its analytic Hessian is computed: with B3LYP/6-31+G(d), the two largest with smaller basis
-sets and fitted densities. The result is one `NAME.npz` for `q2mm_accel.datasets.load_molecule`. Reading the data needs
+Each molecule is optimised, then its analytic Hessian is computed: with B3LYP/6-31+G(d), the largest with a smaller basis
+set and fitted densities. The result is one `NAME.npz` for `q2mm_accel.datasets.load_molecule`. Reading the data needs
 neither PySCF nor geomeTRIC; computing them does:
 
     pip install pyscf geometric
@@ -63,7 +63,6 @@ class Level:
 
 B3LYP = Level("b3lyp", "6-31+g*", True, False, 5, "B3LYP", "6-31+G(d), Cartesian d functions")
 B3LYP_FITTED = Level("b3lyp", "6-31g*", True, True, 3, "B3LYP, density fitting", "6-31G(d), Cartesian d functions")
-PBE_FITTED = Level("pbe", "def2-svp", False, True, 3, "PBE, density fitting", "def2-SVP")
 
 
 @dataclass(frozen=True)
@@ -172,25 +171,6 @@ MOLECULES = {
         H  -5.376763 -1.356404 -3.299990
         H  -6.702835 -2.503108 -2.987155""",
         level=B3LYP_FITTED,
-    ),
-    # cis-HMn(CO)4(PH3); the H-Mn-P-H torsion keeps the rotor from being free, as it is in Cr(CO)5(PH3).
-    "mnh_co4_ph3": Start(
-        """
-        Mn  0.090  0.000  0.469
-        H   1.666  0.000  0.450
-        C  -1.728  0.000  0.429
-        O  -2.889  0.000  0.426
-        C   0.236  1.823  0.458
-        O   0.299  2.979  0.465
-        C   0.236 -1.823  0.458
-        O   0.299 -2.979  0.465
-        C   0.309  0.000  2.261
-        O   0.406  0.000  3.416
-        P   0.230  0.000 -1.781
-        H  -0.952  0.000 -2.596
-        H   0.899 -1.072 -2.461
-        H   0.899  1.072 -2.461""",
-        level=PBE_FITTED,
     ),
 }
 
