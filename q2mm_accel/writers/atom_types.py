@@ -3,8 +3,8 @@
 Atoms are of one class where nothing tells them apart: element, mass, van der Waals and charge type, and the types of the
 terms that they stand in, with their place in each and the classes of the other atoms. That is colour refinement, over all
 molecules at once, so that molecules share classes where they are alike. Then every tuple of classes must name the same
-parameters wherever it occurs, none included: where it does not, an atom gets a class of its own, and refinement goes on. With
-a class for every atom that is always so.
+parameters wherever it occurs, none included: where it does not, an atom gets a class of its own, and refinement goes on.
+With a class for every atom that is always so.
 """
 
 from collections import Counter
@@ -43,9 +43,13 @@ class AtomTypes:
     names: tuple[str, ...]
     examples: tuple[tuple[int, int], ...]
 
+    def name_of(self, molecule: int, atom: int) -> str:
+        """Name of the class of an atom of a molecule."""
+        return self.names[self.of_atoms[molecule][atom]]
+
     def names_of(self, molecule: int, atoms: Sequence[int]) -> tuple[str, ...]:
         """Names of the classes of some atoms of a molecule."""
-        return tuple(self.names[self.of_atoms[molecule][atom]] for atom in atoms)
+        return tuple(self.name_of(molecule, atom) for atom in atoms)
 
     def tuples(self, kind: str) -> dict[tuple[int, ...], tuple[int, ...]]:
         """Tuples of classes that have terms of a kind -> the types of these terms; of stars in the order of the term."""
@@ -65,7 +69,7 @@ def atom_types(systems: Sequence[System]) -> AtomTypes:
     Raises:
         FormatError: a term is not where bonds lead, so that types of atoms cannot find it.
     """
-    molecules, copies = _distinct(systems)
+    molecules, copies = distinct(systems)
     offsets = np.cumsum([0, *(system.molecule.n_atoms for system in molecules)]).tolist()
     terms = [  # in one graph of all atoms
         (name, number, tuple(atom + offset for atom in atoms))
@@ -89,7 +93,7 @@ def atom_types(systems: Sequence[System]) -> AtomTypes:
     return AtomTypes(tuple(molecules), copies, of_atoms, _names(molecules, ordered), ordered)
 
 
-def _distinct(systems: Sequence[System]) -> tuple[list[System], tuple[int, ...]]:
+def distinct(systems: Sequence[System]) -> tuple[list[System], tuple[int, ...]]:
     """Systems that differ in more than their geometry, and which of them each is."""
     found: dict[Hashable, int] = {}
     molecules, copies = [], []

@@ -61,7 +61,9 @@ def check_held(suffix: str, systems: Sequence[System], forcefield: ForceField) -
     for system in systems:
         for kind in (*system.kinds, *system.pair_kinds):
             if suffix not in holding(kind, form):
-                raise refusal(suffix, system, forcefield, kind, 0, "has no such energy")
+                raise refusal(
+                    suffix, system, forcefield, kind, 0, f"has no such energy, that of the form {forcefield.form!r}"
+                )
 
 
 def refusal(

@@ -80,6 +80,38 @@ def _refused(system, forcefield, kind, suffix, pair, factor, expected, apart) ->
     label = term_label(system, forcefield, kind, rows.index([*pair]))[0] if [*pair] in rows else f"no {kind} pair"
     distance = f"{apart} bonds" if apart < 4 else "more than three bonds"
     return FormatError(
-        f"{system.molecule.name}: the {kind} pair {list(pair)} ({label}), {distance} apart, counts with the factor "
-        f"{factor:g}; {suffix} would count it with {expected:g}, as all such pairs. Write .json, .system.xml, .prmtop or .top."
+        f"{system.molecule.name}: the {kind} pair {list(pair)} ({label}), {distance} apart, counts with the "
+        f"factor {factor:g}; {suffix} would count it with {expected:g}, as all such pairs. Write .json, .system.xml, "
+        ".prmtop or .top."
     )
+
+
+def pair_factors(system: System, forcefield: ForceField) -> dict[tuple[int, int], tuple[float, float]]:
+    """Pairs that do not count in full: (i, j), i < j -> factors of their van der Waals and Coulomb energies.
+
+    Given pairs ("special_vdw") count in full, with values of their own. Where one of the two has no energy, its factor is
+    the other's; where neither has, pairs one or two bonds apart are switched off as everywhere, and others do not appear.
+    """
+    size, special = system.molecule.n_atoms, special_pairs(system, forcefield)
+    apart, found = separations(system), {}
+    tables = [(pair_table(system, forcefield, kind), strengths(system, forcefield, kind)) for kind in ("vdw", "coulomb")]
+    for pair in combinations(range(size), 2):
+        factors = [table[pair][0] if pair in table else 0.0 for table, _ in tables]
+        energies = [bool(strength[pair]) for _, strength in tables]
+        if pair in special:
+            factors[0], energies[0] = 1.0, True
+        if not any(energies):
+            factors = [0.0, 0.0] if apart[pair] < 3 else [1.0, 1.0]
+        elif not all(energies):
+            factors = [factors[energies.index(True)]] * 2
+        if factors != [1.0, 1.0]:
+            found[pair] = (factors[0], factors[1])
+    return found
+
+
+def special_pairs(system: System, forcefield: ForceField) -> dict[tuple[int, int], tuple[float, float]]:
+    """Given pairs: (i, j), i < j -> radius [Å] and depth [kcal/mol]."""
+    atoms, types = system.terms("special_vdw")
+    values = zip(forcefield.special_vdw_radii[types].tolist(), forcefield.special_vdw_epsilons[types].tolist(), strict=True)
+    rows = np.sort(atoms, axis=1).tolist()
+    return {(i, j): row for (i, j), row in zip(rows, values, strict=True)}

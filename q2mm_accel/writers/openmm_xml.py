@@ -97,8 +97,8 @@ def _check_told_apart(types: AtomTypes) -> None:
         key = f"{sorted(elements.items())} {sorted(bonds.items())}"
         if key in seen:
             raise FormatError(
-                f"{system.molecule.name} and {seen[key].molecule.name} have the same bonds but other terms: OpenMM could not "
-                "choose between their templates in one .xml. Write one file for each, or give both the same terms."
+                f"{system.molecule.name} and {seen[key].molecule.name} have the same bonds but other terms: OpenMM could "
+                "not choose between their templates in one .xml. Write one file for each, or give both the same terms."
             )
         seen[key] = system
 
@@ -114,7 +114,7 @@ def _add_templates(root: ElementTree.Element, types: AtomTypes) -> None:
         residue = ElementTree.SubElement(residues, "Residue", {"name": name})
         names = atom_names(system.molecule)
         for atom, each in enumerate(names):
-            ElementTree.SubElement(residue, "Atom", {"name": each, "type": types.names_of(number, [atom])[0]})
+            ElementTree.SubElement(residue, "Atom", {"name": each, "type": types.name_of(number, atom)})
         for i, j in system.bond_atoms.tolist():
             ElementTree.SubElement(residue, "Bond", {"atomName1": names[i], "atomName2": names[j]})
 
