@@ -26,7 +26,7 @@ from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE
 from q2mm_accel.writers.holding import check_held
 from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
-from q2mm_accel.writers.nonbonded import pair_factors, special_pairs
+from q2mm_accel.writers.nonbonded import pair_factors, pair_table, special_pairs
 
 _SUFFIX = ".prmtop"
 CHARGE_UNIT = 18.2223
@@ -48,10 +48,15 @@ class Sections:
 
     def add(self, name: str, form: str, values: Iterable) -> None:
         """Add a section; the form says how many values stand in a line, and how."""
-        count, text = _FORMATS[form]
-        words = [text.format(value) for value in values]
-        rows = ["".join(words[start : start + count]).rstrip() for start in range(0, len(words), count)]
-        self.lines += [f"%FLAG {name}", f"%FORMAT({form})", *(rows or [""])]
+        self.lines += [f"%FLAG {name}", written_section(form, values).removesuffix("\n")]
+
+
+def written_section(form: str, values: Iterable) -> str:
+    """Values as they stand in a section, after the line that says how."""
+    count, text = _FORMATS[form]
+    words = [text.format(value) for value in values]
+    rows = ["".join(words[start : start + count]).rstrip() for start in range(0, len(words), count)]
+    return "\n".join([f"%FORMAT({form})", *(rows or [""])]) + "\n"
 
 
 @dataclass
@@ -225,10 +230,18 @@ class _LennardJones:
 
     def coefficients(self) -> tuple[list[float], list[float]]:
         """A [kcal/mol Å¹²] and B [kcal/mol Å⁶] of E = A/r¹² - B/r⁶."""
-        rows = [self.values[pair] for pair in self._pairs()]
-        return [depth * (2.0 * radius) ** 12 for radius, depth in rows], [
-            2.0 * depth * (2.0 * radius) ** 6 for radius, depth in rows
-        ]
+        rows = [_coefficients(*self.values[pair].tolist()) for pair in self._pairs()]
+        return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def lennard_jones_pairs(system: System, forcefield: ForceField) -> dict[tuple[int, int], tuple[float, float]]:
+    """Coefficients A [kcal/mol Å¹²] and B [kcal/mol Å⁶] of all pairs of atoms (i, j), i < j, that have an energy."""
+    table = pair_table(system, forcefield, "vdw")
+    return {pair: _coefficients(*values.tolist()) for pair, (_, values) in table.items()}
+
+
+def _coefficients(radius: float, depth: float) -> tuple[float, float]:
+    return depth * (2.0 * radius) ** 12, 2.0 * depth * (2.0 * radius) ** 6
 
 
 def _excluded(size: int, factors: Mapping[tuple[int, int], tuple[float, float]]) -> list[list[int]]:

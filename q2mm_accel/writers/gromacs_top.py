@@ -5,7 +5,8 @@ Units: kJ/mol, nm, degrees; springs are 1/2 k x², torsions k (1 + cos(n φ - φ
 couplings of two bonds angles of function 3. Radii combine arithmetically (combination rule 2) or geometrically (3).
 
 Bonds exclude pairs up to three bonds apart (nrexcl 3). Those that count all the same are listed under [ pairs ] with values
-of their own; `fudgeQQ` is the Coulomb factor of most of them, and others are pairs of function 2, which has a factor for each.
+of their own; `fudgeQQ` is the Coulomb factor of most of them, and others are pairs of function 2, with a factor for each.
+GROMACS interpolates listed pairs in tables, to 1e-9 of a force and 1e-6 of a Hessian.
 Charges are scaled so that the Coulomb constant of GROMACS counts our energy.
 """
 

@@ -133,10 +133,11 @@ def _entries(types: AtomTypes, forcefield: ForceField, kind: str) -> dict[tuple[
     """Names of classes -> the type of their terms, of a kind that may have one per tuple of atoms."""
     found = {}
     for row, numbers in types.tuples(kind).items():
-        if len(numbers) > 1:
-            system, term = _term_of(types, kind, numbers[1])
+        first, *more = numbers
+        if more:
+            system, term = _term_of(types, kind, more[0])
             raise refusal(_SUFFIX, system, forcefield, kind, term, "has one such term for the same atoms", _BY_ATOMS)
-        found[tuple(types.names[each] for each in row)] = numbers[0]
+        found[tuple(types.names[each] for each in row)] = first
     return found
 
 
