@@ -21,12 +21,13 @@ from q2mm_accel.errors import FormatError
 from q2mm_accel.interop.openmm_build import CHARGE_SCALE, combined_values, term_values
 from q2mm_accel.model import topology
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Kind, PairKind, kind_named
+from q2mm_accel.model.kinds import PairKind, kind_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE
 from q2mm_accel.writers.holding import check_held
 from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
 from q2mm_accel.writers.nonbonded import pair_factors, pair_table, special_pairs
+from q2mm_accel.writers.typed import declared_kind
 
 _SUFFIX = ".prmtop"
 CHARGE_UNIT = 18.2223
@@ -120,8 +121,7 @@ def amber_prmtop(system: System, forcefield: ForceField) -> str:
 
 def _springs(system: System, forcefield: ForceField, name: str) -> _Terms:
     """Terms with a force constant and an equilibrium, angles in radians."""
-    kind, made = kind_named(name), _Terms()
-    assert isinstance(kind, Kind)
+    kind, made = declared_kind(name), _Terms()
     if name in system.kinds:
         scale = [1.0, DEGREE if kind.parameters[1].unit == "degrees" else 1.0]
         values = (term_values(system, forcefield, kind) * scale).tolist()
@@ -138,8 +138,7 @@ def _torsions(system: System, forcefield: ForceField, factors: Mapping[tuple[int
     """
     made, open_pairs = _Terms(), {pair: each for pair, each in factors.items() if each != (0.0, 0.0)}
     for name in ("torsion", "improper"):
-        kind = kind_named(name)
-        assert isinstance(kind, Kind)
+        kind = declared_kind(name)
         if name not in system.kinds:
             continue
         for atoms, (k, n, phase) in zip(

@@ -62,6 +62,15 @@ class AtomTypes:
                     found[key if kind in STARS else min(key, key[::-1])] = types
         return dict(sorted(found.items()))
 
+    def places(self, kind: str) -> list[tuple[int, ...]]:
+        """Tuples of classes where a kind of chains may have terms, whether they have or not."""
+        found = set()
+        for number, system in enumerate(self.molecules):
+            for atoms, _ in occurrences(system, kind):
+                row = tuple(self.of_atoms[number][atom] for atom in atoms)
+                found.add(min(row, row[::-1]))
+        return sorted(found)
+
 
 def atom_types(systems: Sequence[System]) -> AtomTypes:
     """Classes of the atoms of all systems, as few as name all parameters without a doubt.

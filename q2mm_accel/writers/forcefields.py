@@ -12,11 +12,14 @@ from q2mm_accel.model.arguments import as_tuple, instance
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.system import System
 from q2mm_accel.problem.checks import check_terms
+from q2mm_accel.writers.amber_frcmod import amber_frcmod
 from q2mm_accel.writers.amber_prmtop import amber_prmtop
 from q2mm_accel.writers.atom_types import distinct
 from q2mm_accel.writers.gromacs_top import gromacs_gro, gromacs_itp, gromacs_top
+from q2mm_accel.writers.mm3_fld import mm3_fld
 from q2mm_accel.writers.openmm_xml import openmm_xml
 from q2mm_accel.writers.prmtop_template import changed_prmtop
+from q2mm_accel.writers.tinker_prm import tinker_prm, tinker_xyz
 
 Files = Mapping[str, str]
 """What is to be written: suffix -> text."""
@@ -33,8 +36,8 @@ def write_forcefield(
     Args:
         path: its suffix says the format: .json (our own, every number exact), .xml (OpenMM ForceField), .system.xml
             (OpenMM System of one molecule), .prmtop or .parm7 (AMBER, one molecule), .frcmod (AMBER, with a .mol2 for every
-            molecule beside it), .top (GROMACS, one molecule, with a .gro beside it), .itp (GROMACS), .fld (MM3*) or
-            .prm (Tinker, with an .xyz for every molecule beside it).
+            molecule beside it), .top (GROMACS, one molecule, with a .gro beside it), .itp (GROMACS), .fld (MM3*,
+            with a .mol2 for every molecule) or .prm (Tinker, with an .xyz for every molecule).
         forcefield: the force field.
         systems: the molecules with their terms, which every format but .json needs; conformers of one molecule are one.
         template: a user's .prmtop, of which the new one is a copy with other parameters.
@@ -126,6 +129,26 @@ def _itp(systems: Sequence[System], forcefield: ForceField) -> Files:
     return {".itp": gromacs_itp(systems, forcefield)}
 
 
+def _frcmod(systems: Sequence[System], forcefield: ForceField) -> Files:
+    text, molecules = amber_frcmod(systems, forcefield)
+    return {".frcmod": text, **_numbered(".mol2", molecules)}
+
+
+def _fld(systems: Sequence[System], forcefield: ForceField) -> Files:
+    text, molecules = mm3_fld(systems, forcefield)
+    return {".fld": text, **_numbered(".mol2", molecules)}
+
+
+def _prm(systems: Sequence[System], forcefield: ForceField) -> Files:
+    text, types = tinker_prm(systems, forcefield)
+    return {".prm": text, **_numbered(".xyz", [tinker_xyz(types, number) for number in range(len(types.molecules))])}
+
+
+def _numbered(suffix: str, texts: Sequence[str]) -> Files:
+    """One file beside the others, or several with numbers."""
+    return {suffix if len(texts) == 1 else f"_{number}{suffix}": text for number, text in enumerate(texts, 1)}
+
+
 _WRITERS: Mapping[str, Callable[[Sequence[System], ForceField], Files]] = {
     ".json": _json,
     ".xml": _xml,
@@ -133,6 +156,9 @@ _WRITERS: Mapping[str, Callable[[Sequence[System], ForceField], Files]] = {
     ".prmtop": _prmtop,
     ".top": _top,
     ".itp": _itp,
+    ".frcmod": _frcmod,
+    ".fld": _fld,
+    ".prm": _prm,
 }
 _ENDINGS = {".system.xml": ".system.xml", ".parm7": ".prmtop", **{suffix: suffix for suffix in _WRITERS}}
 """Suffixes, longer ones first, and the formats that they name."""

@@ -18,13 +18,14 @@ import numpy as np
 from q2mm_accel.interop.openmm_build import CHARGE_SCALE, IN_OPENMM, MINIMUM_TO_SIGMA, NM, term_values
 from q2mm_accel.kernel import potentials
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Kind, form_named, kind_named
+from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import KCAL_TO_KJ
 from q2mm_accel.writers.atom_types import distinct
 from q2mm_accel.writers.holding import check_held, refusal
 from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
 from q2mm_accel.writers.nonbonded import pair_factors, pair_table, separations, special_pairs
+from q2mm_accel.writers.typed import declared_kind
 
 _SUFFIX = ".top"
 _MARGIN = 2.0
@@ -185,8 +186,7 @@ _FUNCTIONS = {
 
 def _rows(system: System, forcefield: ForceField, name: str) -> list[tuple[list[int], list[float]]]:
     """Atoms of all terms of a kind, from 1, and their values as GROMACS has them."""
-    kind = kind_named(name)
-    assert isinstance(kind, Kind)
+    kind = declared_kind(name)
     if name not in system.kinds:
         return []
     found = []

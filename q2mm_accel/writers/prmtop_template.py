@@ -7,12 +7,12 @@ import numpy as np
 from q2mm_accel.errors import FormatError
 from q2mm_accel.interop.openmm_build import CHARGE_SCALE, term_values
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Kind, kind_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE
 from q2mm_accel.writers.amber_prmtop import CHARGE_UNIT, lennard_jones_pairs, written_section
 from q2mm_accel.writers.holding import check_held
 from q2mm_accel.writers.names import atomic_number
+from q2mm_accel.writers.typed import declared_kind
 
 _POINTERS = {"BOND": 15, "ANGLE": 16, "DIHEDRAL": 17}
 """Where the numbers of types stand among the pointers."""
@@ -135,8 +135,7 @@ def _own_values(system: System, forcefield: ForceField, table: str) -> dict[tupl
     """Atoms of our terms -> their values in the order of the columns."""
     found: dict[tuple[int, ...], list[list[float]]] = {}
     for name in _KINDS[table]:
-        kind = kind_named(name)
-        assert isinstance(kind, Kind)
+        kind = declared_kind(name)
         if name not in system.kinds:
             continue
         for atoms, row in zip(system.terms(name)[0].tolist(), term_values(system, forcefield, kind).tolist(), strict=True):
