@@ -24,8 +24,6 @@ _MM3: Mapping[str, Callable] = {
     "angle": potentials.mm3_angle,
     "vdw": potentials.mm3_vdw,
 }
-_COSINES = {kind: potentials.cosine_torsion for kind in ("torsion", "improper")}
-
 HOLDS: Mapping[str, tuple[Mapping[str, Callable], ...]] = {
     ".xml": (_BONDED, _SPRINGS, _PAIRS, _MM3),
     ".prmtop": (_BONDED, _SPRINGS, _PAIRS, {"special_vdw": potentials.lennard_jones}),
@@ -37,7 +35,7 @@ HOLDS: Mapping[str, tuple[Mapping[str, Callable], ...]] = {
     ),
     ".frcmod": (_BONDED, _PAIRS),
     ".prm": (_BONDED, _PAIRS, _MM3, {"urey_bradley": potentials.harmonic}),
-    ".fld": (_MM3, _COSINES),
+    ".fld": (_MM3, {"torsion": potentials.cosine_torsion}),
 }
 """Suffix -> the energies of kinds that files of it can hold, in OpenMM ForceField XML, Amber topologies, GROMACS topologies,
 Amber parameter modifications, Tinker parameters and MM3*'s. Our JSON holds every kind, and serialized OpenMM Systems every

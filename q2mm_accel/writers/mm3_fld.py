@@ -7,6 +7,7 @@ energy is lower by a constant, which the file names; forces are the same. Column
 
 from collections.abc import Sequence
 
+from q2mm_accel.errors import FormatError
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.system import System
 from q2mm_accel.units import MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
@@ -33,7 +34,7 @@ def mm3_fld(systems: Sequence[System], forcefield: ForceField) -> tuple[str, lis
     check_held(_SUFFIX, systems, forcefield)
     types = atom_types(systems)
     _check_pairs(types, forcefield)
-    names = short_names(types, _SUFFIX)
+    names = _mm3_names(types)
     lines = [" C  OPT Written by q2mm_accel", " 9  AUTO"]
     for mark, kind, unit in ((1, "bond", MDYNA_TO_KCALMOLA2), (2, "angle", MDYNA_RAD2_TO_KCALMOLRAD2)):
         for row, number in single_types(types, forcefield, kind, _SUFFIX).items():
@@ -47,6 +48,20 @@ def mm3_fld(systems: Sequence[System], forcefield: ForceField) -> tuple[str, lis
         for number, system in enumerate(types.molecules)
     ]
     return "\n".join([*lines, *shifted, *_vdw(types, forcefield, names)]) + "\n", texts
+
+
+def _mm3_names(types: AtomTypes) -> list[str]:
+    """Names of classes whose first letter is the element; elements of two letters have one class, named as they are."""
+    names = [*short_names(types, _SUFFIX)]
+    symbols = [types.molecules[number].molecule.symbols[atom] for number, atom in types.examples]
+    for number, symbol in enumerate(symbols):
+        if len(symbol) > 1 and symbols.count(symbol) > 1:
+            raise FormatError(
+                f"{_SUFFIX} has names of two characters for types of atoms, and {symbol} would need {symbols.count(symbol)} "
+                "that all begin with it. Write .xml or .prm."
+            )
+        names[number] = symbol.upper() if len(symbol) > 1 else names[number]
+    return names
 
 
 def _check_pairs(types: AtomTypes, forcefield: ForceField) -> None:
@@ -64,11 +79,11 @@ def _line(mark: int, names: Sequence[str], values: Sequence[float]) -> str:
 
 def _fixed(value: float) -> str:
     """A number in ten characters, with as many digits as they hold."""
-    for decimals in range(_DECIMALS, -1, -1):
-        text = f"{value:.{decimals}f}"
-        if len(text) <= _WIDTH:
-            return text.rjust(_WIDTH)
-    return text
+    texts = (f"{value:.{decimals}f}" for decimals in range(_DECIMALS, -1, -1))
+    fitting = next((text for text in texts if len(text) <= _WIDTH), None)
+    if fitting is None:
+        raise FormatError(f"{value!r} has more digits than the {_WIDTH} characters of a column in {_SUFFIX}. Write .json.")
+    return fitting.rjust(_WIDTH)
 
 
 def _torsions(types: AtomTypes, forcefield: ForceField, names: Sequence[str]) -> tuple[list[str], dict[str, float]]:
@@ -80,16 +95,13 @@ def _torsions(types: AtomTypes, forcefield: ForceField, names: Sequence[str]) ->
             k, periodicity, phase = type_values(forcefield, "torsion", number)
             turned = (phase - _USUAL_PHASES.get(round(periodicity), 0.0)) % 360.0
             if periodicity not in values or turned not in (0.0, 180.0):
-                why = f"has torsions of the periodicities 1 to 3 with one of two phases, not {periodicity:g} with {phase:g} degrees"
+                why = f"has torsions of the periodicities 1 to 3 with a sign, not {periodicity:g} and {phase:g} degrees"
                 raise refused(_SUFFIX, types, forcefield, "torsion", number, why)
             values[round(periodicity)] += 2.0 * k if turned == 0.0 else -2.0 * k
             lowered[number] = 0.0 if turned == 0.0 else 2.0 * k
         lines.append(_line(4, [names[each] for each in row], [*values.values()]))
-    shifts = {
-        system.molecule.name: float(sum(lowered[number] for number in system.torsion_types.tolist()))
-        for system in types.molecules
-    }
-    return lines, shifts
+    of_molecules = ((system.molecule.name, system.torsion_types.tolist()) for system in types.molecules)
+    return lines, {name: float(sum(lowered[number] for number in numbers)) for name, numbers in of_molecules}
 
 
 def _vdw(types: AtomTypes, forcefield: ForceField, names: Sequence[str]) -> list[str]:
