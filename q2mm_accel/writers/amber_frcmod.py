@@ -12,11 +12,11 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.system import System
 from q2mm_accel.writers.atom_types import AtomTypes, atom_types
-from q2mm_accel.writers.holding import check_held, refusal
+from q2mm_accel.writers.holding import BY_ATOMS, check_held, refusal
 from q2mm_accel.writers.mol2 import mol2_text
 from q2mm_accel.writers.names import short_names
 from q2mm_accel.writers.nonbonded import common_factor
-from q2mm_accel.writers.typed import BY_ATOMS, central_places, refused, single_types, type_values
+from q2mm_accel.writers.typed import check_centres, single_types, type_values
 
 _SUFFIX = ".frcmod"
 _OPEN_ANGLE = 109.5
@@ -30,12 +30,13 @@ def amber_frcmod(systems: Sequence[System], forcefield: ForceField) -> tuple[str
         FormatError: a term that the format cannot hold.
     """
     check_held(_SUFFIX, systems, forcefield)
-    types, form = atom_types(systems), form_named(forcefield.form)
+    types, form = atom_types(systems, forcefield, _SUFFIX), form_named(forcefield.form)
     first = next((system for system in types.molecules if "vdw" in system.pair_kinds), None)
     if first is not None and not lorentz_berthelot(form):
         why = f"combines radii arithmetically, the form {forcefield.form!r} does not"
         raise refusal(_SUFFIX, first, forcefield, "vdw", 0, why, BY_ATOMS)
-    outer = [(row[a], row[b]) for row in _improper_rows(types, forcefield) for a, b in ((0, 1), (1, 3))]
+    check_centres(_SUFFIX, types, forcefield)
+    outer = [(row[a], row[b]) for row in types.tuples("improper") for a, b in ((0, 1), (1, 3))]
     names = short_names(types, _SUFFIX, outer)
     lines = ["Written by q2mm_accel", *_atoms(types, forcefield, names), *_springs(types, forcefield, names)]
     lines += [*_torsions(types, forcefield, names), *_impropers(types, forcefield, names), ""]
@@ -93,20 +94,6 @@ def _divisor(types: AtomTypes, forcefield: ForceField, kind: str) -> float:
         system = next(system for system in types.molecules if kind in system.pair_kinds)
         raise refusal(_SUFFIX, system, forcefield, kind, 0, f"has no factor {factor:g} of 1-4 pairs", BY_ATOMS)
     return 1.0 / factor
-
-
-def _improper_rows(types: AtomTypes, forcefield: ForceField) -> list[tuple[int, ...]]:
-    """Classes of all impropers, with the central one third.
-
-    Raises:
-        FormatError: one has its central atom elsewhere, or several periodicities.
-    """
-    places = central_places(types, "improper")
-    single = single_types(types, forcefield, "improper", _SUFFIX)
-    for row, number in single.items():
-        if places[row] != 2:
-            raise refused(_SUFFIX, types, forcefield, "improper", number, "wants the central atom third")
-    return [*single]
 
 
 def _impropers(types: AtomTypes, forcefield: ForceField, names: Sequence[str]) -> list[str]:

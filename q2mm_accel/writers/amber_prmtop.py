@@ -24,7 +24,7 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import PairKind, kind_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE
-from q2mm_accel.writers.holding import check_held
+from q2mm_accel.writers.holding import able, check_held
 from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
 from q2mm_accel.writers.nonbonded import pair_factors, pair_table, special_pairs
 from q2mm_accel.writers.typed import declared_kind
@@ -149,7 +149,7 @@ def _torsions(system: System, forcefield: ForceField, factors: Mapping[tuple[int
             row = _signed(atoms, scaled is not None, name == "improper")
             made.add(row, (k, n, phase * DEGREE, *_divisors(scaled or (1.0, 1.0))))
     for pair, scaled in open_pairs.items():
-        row = _signed(_between(system, pair), True, False)
+        row = _signed(_between(system, forcefield, pair), True, False)
         made.add(row, (0.0, 1.0, 0.0, *_divisors(scaled)))
     return made
 
@@ -166,7 +166,7 @@ def _signed(atoms: Sequence[int], brings_pair: bool, improper: bool) -> tuple[in
     return a + 1, b + 1, (c + 1) * (1 if brings_pair else -1), (d + 1) * (-1 if improper else 1)
 
 
-def _between(system: System, pair: tuple[int, int]) -> tuple[int, ...]:
+def _between(system: System, forcefield: ForceField, pair: tuple[int, int]) -> tuple[int, ...]:
     """Four atoms with a pair at the ends: along bonds if these join them, else any two between, but none in line.
 
     A torsion through a straight angle has no derivative, and then a barrier of 0 is no help.
@@ -183,7 +183,7 @@ def _between(system: System, pair: tuple[int, int]) -> tuple[int, ...]:
             return tuple(rows[np.argmax(np.where(usable, sines, 0.0))].tolist())
     raise FormatError(
         f"{system.molecule.name}: the pair {list(pair)} counts in part, for which {_SUFFIX} needs a torsion, and all atoms "
-        "are in line. Write .json, .system.xml, .xml or .top."
+        f"are in line. Write {able(_SUFFIX, system, forcefield)}."
     )
 
 

@@ -32,7 +32,7 @@ def mm3_fld(systems: Sequence[System], forcefield: ForceField) -> tuple[str, lis
         FormatError: a term that the format cannot hold, or an element whose types two letters cannot name.
     """
     check_held(_SUFFIX, systems, forcefield)
-    types = atom_types(systems)
+    types = atom_types(systems, forcefield, _SUFFIX)
     _check_pairs(types, forcefield)
     names = _mm3_names(types)
     lines = [" C  OPT Written by q2mm_accel", " 9  AUTO"]

@@ -11,7 +11,7 @@ from q2mm_accel.model import topology
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import PairKind, kind_named
 from q2mm_accel.model.system import System
-from q2mm_accel.writers.holding import term_label
+from q2mm_accel.writers.holding import BY_ATOMS, able, term_label
 
 
 def separations(system: System) -> np.ndarray:
@@ -81,8 +81,8 @@ def _refused(system, forcefield, kind, suffix, pair, factor, expected, apart) ->
     distance = f"{apart} bonds" if apart < 4 else "more than three bonds"
     return FormatError(
         f"{system.molecule.name}: the {kind} pair {list(pair)} ({label}), {distance} apart, counts with the "
-        f"factor {factor:g}; {suffix} would count it with {expected:g}, as all such pairs. Write .json, .system.xml, "
-        ".prmtop or .top."
+        f"factor {factor:g}; {suffix} would count it with {expected:g}, as all such pairs. Write "
+        f"{able(suffix, system, forcefield, BY_ATOMS)}."
     )
 
 

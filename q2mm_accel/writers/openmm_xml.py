@@ -27,10 +27,10 @@ from q2mm_accel.model.kinds import Kind, form_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import KCAL_TO_KJ
 from q2mm_accel.writers.atom_types import STARS, AtomTypes, atom_types
-from q2mm_accel.writers.holding import check_held, refusal
+from q2mm_accel.writers.holding import BY_ATOMS, check_held, refusal
 from q2mm_accel.writers.names import atom_names, residue_names
 from q2mm_accel.writers.nonbonded import common_factor
-from q2mm_accel.writers.typed import BY_ATOMS, central_places, declared_kind, single_types
+from q2mm_accel.writers.typed import central_places, declared_kind, single_types
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -57,7 +57,7 @@ def openmm_xml(systems: Sequence[System], forcefield: ForceField) -> str:
         FormatError: a term that the format cannot hold, or molecules that OpenMM cannot tell apart.
     """
     check_held(_SUFFIX, systems, forcefield)
-    types = atom_types(systems)
+    types = atom_types(systems, forcefield, _SUFFIX)
     _check_told_apart(types)
     root = ElementTree.Element("ForceField")
     _add_templates(root, types)

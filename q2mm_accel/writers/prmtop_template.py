@@ -77,7 +77,7 @@ def changed_prmtop(template: str, name: str, system: System, forcefield: ForceFi
     Raises:
         FormatError: the template is of another molecule or has other terms, or the format cannot hold ours.
     """
-    check_held(".prmtop", [system], forcefield)
+    check_held(".prmtop", [system], forcefield, backgrounds=True)
     given = Topology(template, name)
     _check_molecule(given, system)
     pointers = [int(number) for number in given.numbers("POINTERS")]

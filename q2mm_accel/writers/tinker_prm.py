@@ -19,10 +19,10 @@ from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE, MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 from q2mm_accel.writers.atom_types import AtomTypes, atom_types
-from q2mm_accel.writers.holding import check_held, refusal
+from q2mm_accel.writers.holding import BY_ATOMS, check_held, refusal
 from q2mm_accel.writers.names import atomic_number
 from q2mm_accel.writers.nonbonded import common_factor, pair_table
-from q2mm_accel.writers.typed import BY_ATOMS, central_places, refused, single_types, type_values
+from q2mm_accel.writers.typed import check_centres, refused, single_types, type_values
 
 _SUFFIX = ".prm"
 _HIGHEST = {"torsion": 6, "improper": 3}
@@ -43,7 +43,8 @@ def tinker_prm(systems: Sequence[System], forcefield: ForceField) -> tuple[str, 
     """
     check_held(_SUFFIX, systems, forcefield)
     _check_walls(systems, forcefield)
-    types = atom_types(systems)
+    types = atom_types(systems, forcefield, _SUFFIX)
+    check_centres(_SUFFIX, types, forcefield)
     lines = [*_keywords(types, forcefield), ""]
     for number, (molecule, atom) in enumerate(types.examples):
         own = types.molecules[molecule].molecule
@@ -132,7 +133,7 @@ def _line(word: str, row: Iterable[int], values: Iterable[float]) -> str:
 
 def _cosines(types: AtomTypes, forcefield: ForceField, kind: str, word: str) -> list[str]:
     """Amplitude, phase [degrees] and periodicity of each of the terms of the same atoms."""
-    lines, centres = [], central_places(types, kind) if kind == "improper" else {}
+    lines = []
     for row, numbers in types.tuples(kind).items():
         values, seen = [], set()
         for number in numbers:
@@ -142,10 +143,6 @@ def _cosines(types: AtomTypes, forcefield: ForceField, kind: str, word: str) -> 
                 raise refused(_SUFFIX, types, forcefield, kind, number, f"has no periodicity {periodicity:g} {what}")
             seen.add(periodicity)
             values.append(f"{k:.12g} {phase:.12g} {round(periodicity)}")
-        if centres.get(row, 2) != 2:
-            raise refused(_SUFFIX, types, forcefield, kind, numbers[0], "wants the central atom third")
-        if kind == "improper" and _neighbours(types, row[2]) != 3:
-            raise refused(_SUFFIX, types, forcefield, kind, numbers[0], "wants a central atom with three neighbours")
         lines.append(" ".join([word, *(str(each + 1) for each in row), *values]))
     return lines
 

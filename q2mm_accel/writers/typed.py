@@ -6,10 +6,7 @@ from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Kind, kind_named
 from q2mm_accel.model.system import System
 from q2mm_accel.writers.atom_types import AtomTypes
-from q2mm_accel.writers.holding import refusal
-
-BY_ATOMS = (".json", ".system.xml", ".prmtop", ".top")
-"""Formats that list terms by atoms, so that types of atoms do not limit them."""
+from q2mm_accel.writers.holding import BY_ATOMS, refusal
 
 
 def type_values(forcefield: ForceField, kind: str, number: int) -> list[float]:
@@ -17,16 +14,16 @@ def type_values(forcefield: ForceField, kind: str, number: int) -> list[float]:
     return [float(getattr(forcefield, field)[number]) for field in kind_named(kind).all_fields]
 
 
-def term_of(types: AtomTypes, kind: str, number: int) -> tuple[System, int]:
+def _term_of(types: AtomTypes, kind: str, number: int) -> tuple[System, int]:
     """A system and the place in it of a term of a type."""
     system = next(system for system in types.molecules if number in system.terms(kind)[1])
     return system, system.terms(kind)[1].tolist().index(number)
 
 
 def refused(suffix: str, types: AtomTypes, forcefield: ForceField, kind: str, number: int, why: str) -> FormatError:
-    """The error for the terms of a type that a format of typed atoms cannot hold."""
-    system, term = term_of(types, kind, number)
-    return refusal(suffix, system, forcefield, kind, term, why, BY_ATOMS)
+    """The error for the terms of a type that a format cannot hold."""
+    system, term = _term_of(types, kind, number)
+    return refusal(suffix, system, forcefield, kind, term, why)
 
 
 def single_types(types: AtomTypes, forcefield: ForceField, kind: str, suffix: str) -> dict[tuple[int, ...], int]:
@@ -38,7 +35,8 @@ def single_types(types: AtomTypes, forcefield: ForceField, kind: str, suffix: st
     found = {}
     for row, (first, *more) in types.tuples(kind).items():
         if more:
-            raise refused(suffix, types, forcefield, kind, more[0], "has one such term for the same atoms")
+            system, term = _term_of(types, kind, more[0])
+            raise refusal(suffix, system, forcefield, kind, term, "has one such term for the same atoms", BY_ATOMS)
         found[row] = first
     return found
 
@@ -53,6 +51,21 @@ def central_places(types: AtomTypes, kind: str) -> dict[tuple[int, ...], int]:
                 place = next(place for place, atom in enumerate(row) if {*row} - {atom} <= {*near[atom]})
                 places[tuple(types.of_atoms[number][atom] for atom in row)] = place
     return places
+
+
+def check_centres(suffix: str, types: AtomTypes, forcefield: ForceField) -> None:
+    """Check that every improper has its central atom third, with the three others as its only neighbours.
+
+    Raises:
+        FormatError: one has not.
+    """
+    places = central_places(types, "improper")
+    for row, numbers in types.tuples("improper").items():
+        molecule, atom = types.examples[row[2]]
+        if places[row] != 2:
+            raise refused(suffix, types, forcefield, "improper", numbers[0], "wants the central atom third")
+        if (types.molecules[molecule].bond_atoms == atom).sum() != 3:
+            raise refused(suffix, types, forcefield, "improper", numbers[0], "wants a central atom with three neighbours")
 
 
 def declared_kind(name: str) -> Kind:
