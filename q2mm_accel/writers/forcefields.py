@@ -17,6 +17,7 @@ from q2mm_accel.writers.amber_prmtop import amber_prmtop
 from q2mm_accel.writers.atom_types import distinct
 from q2mm_accel.writers.gromacs_top import gromacs_gro, gromacs_itp, gromacs_top
 from q2mm_accel.writers.mm3_fld import mm3_fld
+from q2mm_accel.writers.nonbonded import ordinary
 from q2mm_accel.writers.openmm_xml import openmm_xml
 from q2mm_accel.writers.prmtop_template import changed_prmtop
 from q2mm_accel.writers.tinker_prm import tinker_prm, tinker_xyz
@@ -59,6 +60,7 @@ def write_forcefield(
         check_terms(given, forcefield)
     if template is not None and suffix != ".prmtop":
         raise FormatError(f"{target}: {suffix} takes no template; only .prmtop does.")
+    given = given if suffix in _AS_GIVEN else tuple(ordinary(system, forcefield) for system in given)
     files = _from_template(target, forcefield, given, template) if template else _WRITERS[suffix](given, forcefield)
     stem = target.name[: len(target.name) - len(_ending(target))]
     names = {target if own == suffix else target.with_name(stem + own): text for own, text in files.items()}
@@ -160,5 +162,7 @@ _WRITERS: Mapping[str, Callable[[Sequence[System], ForceField], Files]] = {
     ".fld": _fld,
     ".prm": _prm,
 }
+_AS_GIVEN = (".json", ".system.xml")
+"""Formats in which pairs may have any values."""
 _ENDINGS = {".system.xml": ".system.xml", ".parm7": ".prmtop", **{suffix: suffix for suffix in _WRITERS}}
 """Suffixes, longer ones first, and the formats that they name."""
