@@ -62,17 +62,17 @@ def read_top(path: Path, system: System) -> openmm.System:
 
 def read_prm(path: Path, system: System) -> openmm.System:
     """Tinker files."""
-    return tinker_files(path.read_text(), path.with_suffix(".xyz").read_text()).system()
+    return tinker_files(path.read_text(), Path(f"{path}.xyz").read_text()).system()
 
 
 def read_frcmod(path: Path, system: System) -> openmm.System:
     """AMBER parameters with the types of a .mol2."""
-    return amber_files(path.read_text(), path.with_suffix(".mol2").read_text()).system()
+    return amber_files(path.read_text(), Path(f"{path}.mol2").read_text()).system()
 
 
 def read_fld(path: Path, system: System) -> openmm.System:
     """MM3* parameters with the types of a .mol2."""
-    return mm3_files(path.read_text(), path.with_suffix(".mol2").read_text(), system.molecule.masses).system()
+    return mm3_files(path.read_text(), Path(f"{path}.mol2").read_text(), system.molecule.masses).system()
 
 
 READERS: dict[str, Callable[[Path, System], openmm.System]] = {

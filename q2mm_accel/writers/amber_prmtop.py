@@ -96,7 +96,7 @@ def amber_prmtop(system: System, forcefield: ForceField) -> str:
     chamber = any(terms[kind].rows for kind in ("urey_bradley", *_STIFF))
     made, types = Sections(), _LennardJones.of(system, forcefield)
     excluded = _excluded(system.molecule.n_atoms, factors)
-    made.add("CTITLE" if chamber else "TITLE", "20a4", [system.molecule.name[:76]])
+    made.add("CTITLE" if chamber else "TITLE", "20a4", [title_of(system.molecule)[:76]])
     made.add("POINTERS", "10I8", _pointers(system, terms, torsions, types, excluded))
     if chamber:
         made.lines += ["%FLAG FORCE_FIELD_TYPE", "%FORMAT(i2,a78)", " 1 CHARMM sections for springs over other distances"]

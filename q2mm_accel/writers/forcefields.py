@@ -23,7 +23,7 @@ from q2mm_accel.writers.prmtop_template import changed_prmtop
 from q2mm_accel.writers.tinker_prm import tinker_prm, tinker_xyz
 
 Files = Mapping[str, str]
-"""What is to be written: suffix -> text."""
+"""Texts: that of the file itself by its suffix, and others by what is appended to its name."""
 
 
 def write_forcefield(
@@ -36,9 +36,10 @@ def write_forcefield(
 
     Args:
         path: its suffix says the format: .json (our own, every number exact), .xml (OpenMM ForceField), .system.xml
-            (OpenMM System of one molecule), .prmtop or .parm7 (AMBER, one molecule), .frcmod (AMBER, with a .mol2 for every
-            molecule beside it), .top (GROMACS, one molecule, with a .gro beside it), .itp (GROMACS), .fld (MM3*,
-            with a .mol2 for every molecule) or .prm (Tinker, with an .xyz for every molecule).
+            (OpenMM System of one molecule), .prmtop or .parm7 (AMBER, one molecule), .frcmod (AMBER), .top (GROMACS, one
+            molecule), .itp (GROMACS, to be included), .fld (MM3*) or .prm (Tinker). Where types of atoms or coordinates need
+            a file of their own, it stands beside it with a longer name: x.top.gro, x.prm.xyz, x.frcmod.mol2, x.fld.mol2,
+            and x.frcmod.1.mol2 and so on for several molecules.
         forcefield: the force field.
         systems: the molecules with their terms, which every format but .json needs; conformers of one molecule are one.
         template: a user's .prmtop, of which the new one is a copy with other parameters.
@@ -62,12 +63,11 @@ def write_forcefield(
         raise FormatError(f"{target}: {suffix} takes no template; only .prmtop does.")
     given = given if suffix in _AS_GIVEN else tuple(ordinary(system, forcefield) for system in given)
     files = _from_template(target, forcefield, given, template) if template else _WRITERS[suffix](given, forcefield)
-    stem = target.name[: len(target.name) - len(_ending(target))]
-    names = {target if own == suffix else target.with_name(stem + own): text for own, text in files.items()}
+    names = {target if beside == suffix else target.with_name(target.name + beside): text for beside, text in files.items()}
     for name in names:
         check_writable(name)
     for name, text in names.items():
-        replace_file(name, text.encode())
+        replace_file(name, text.encode(errors="surrogateescape"))
 
 
 def _ending(path: Path) -> str:
@@ -99,7 +99,7 @@ def _one(systems: Sequence[System], suffix: str) -> System:
 def _from_template(target: Path, forcefield: ForceField, systems: Sequence[System], template: str | os.PathLike) -> Files:
     name = checked_path(template, FormatError)
     try:
-        text = name.read_text(encoding="latin-1")
+        text = name.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise FormatError(f"the template {name} cannot be read: {error.strerror or error}.") from error
     return {".prmtop": changed_prmtop(text, str(name), _one(systems, ".prmtop"), forcefield)}
@@ -147,8 +147,8 @@ def _prm(systems: Sequence[System], forcefield: ForceField) -> Files:
 
 
 def _numbered(suffix: str, texts: Sequence[str]) -> Files:
-    """One file beside the others, or several with numbers."""
-    return {suffix if len(texts) == 1 else f"_{number}{suffix}": text for number, text in enumerate(texts, 1)}
+    """One file beside another, or several with numbers."""
+    return {suffix if len(texts) == 1 else f".{number}{suffix}": text for number, text in enumerate(texts, 1)}
 
 
 _WRITERS: Mapping[str, Callable[[Sequence[System], ForceField], Files]] = {

@@ -40,7 +40,7 @@ def gromacs_top(system: System, forcefield: ForceField) -> str:
     """
     check_held(_SUFFIX, [system], forcefield)
     made = _Molecules.of([system], forcefield)
-    tail = ["[ system ]", system.molecule.name, "", "[ molecules ]", f"{residue_names(1)[0]} 1"]
+    tail = ["[ system ]", title_of(system.molecule), "", "[ molecules ]", f"{residue_names(1)[0]} 1"]
     return "\n".join([*_defaults(made), "", *_sections(made), "", *tail]) + "\n"
 
 
@@ -59,7 +59,7 @@ def gromacs_itp(systems: Sequence[System], forcefield: ForceField) -> str:
 def gromacs_gro(system: System) -> str:
     """The coordinates of a molecule in a box that is large enough for it [nm], with ten decimals."""
     names, points = atom_names(system.molecule), system.molecule.coordinates * NM
-    lines = [system.molecule.name, f"{len(names):5d}"]
+    lines = [title_of(system.molecule), f"{len(names):5d}"]
     for number, (name, row) in enumerate(zip(names, points.tolist(), strict=True), 1):
         lines.append(f"{1:5d}{residue_names(1)[0]:<5}{name:>5}{number % 100000:5d}" + "".join(f"{x:15.10f}" for x in row))
     size = float((points.max(axis=0) - points.min(axis=0)).max()) + 2.0 * _MARGIN

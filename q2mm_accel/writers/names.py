@@ -1,5 +1,6 @@
 """Names of atoms and residues in files of other programs."""
 
+import re
 from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 
@@ -29,6 +30,11 @@ def atom_names(molecule: Molecule) -> tuple[str, ...]:
                 f"{_LONGEST} characters. Write .json or .system.xml."
             )
     return tuple(names)
+
+
+def title_of(molecule: Molecule) -> str:
+    """The name of a molecule as files can have it in a line: without characters that begin something there."""
+    return re.sub(r"[^\w ().,+-]", "_", " ".join(molecule.name.split()))
 
 
 def residue_names(count: int) -> tuple[str, ...]:

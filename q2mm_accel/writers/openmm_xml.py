@@ -228,6 +228,7 @@ def _add_pairs(root: ElementTree.Element, types: AtomTypes, forcefield: ForceFie
     """Charges and van der Waals pairs: one force where the form combines as Amber does, else two."""
     form, systems = form_named(forcefield.form), types.molecules
     held = {kind for system in systems for kind in system.pair_kinds}
+    held |= {"coulomb" for system in systems if len(system.coulomb_types)}
     scales = {kind: common_factor(systems, forcefield, kind, _SUFFIX) for kind in held}
     together = "vdw" in held and lorentz_berthelot(form)
     if together or "coulomb" in held:

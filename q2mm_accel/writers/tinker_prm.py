@@ -91,6 +91,7 @@ def _keywords(types: AtomTypes, forcefield: ForceField) -> list[str]:
         words |= {word: value if present else 0.0 for word, value in coefficients.items()}
     words |= {"ureyunit": 1.0, "torsionunit": 1.0, "imptorunit": 1.0, "electric": potentials.COULOMB}
     held = {kind for system in types.molecules for kind in system.pair_kinds}
+    held |= {"coulomb" for system in types.molecules if len(system.coulomb_types)}
     if "vdw" in held:
         exponential = form.energies["vdw"] is potentials.mm3_vdw
         geometric = form.combinations["vdw_radii"] is potentials.geometric_mean

@@ -151,10 +151,10 @@ def test_calls_that_cannot_be_meant(tmp_path):
 
 def test_nothing_is_written_if_a_file_beside_cannot_be(tmp_path):
     system, forcefield = problem("methanol", "amber")
-    (tmp_path / "a.gro").mkdir()
-    with pytest.raises(OutputError, match="a.gro cannot be written: it is a folder"):
+    (tmp_path / "a.top.gro").mkdir()
+    with pytest.raises(OutputError, match="a.top.gro cannot be written: it is a folder"):
         write_forcefield(tmp_path / "a.top", forcefield, system)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.gro"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.top.gro"]
 
 
 def test_json_says_where_a_force_field_comes_from(tmp_path):

@@ -12,10 +12,11 @@ import tolerances
 from kinds_cases import everything
 from writer_cases import READERS, evaluated, problem, read_prmtop, read_top, read_xml
 
-from q2mm_accel import System, perceive, write_forcefield
+from q2mm_accel import ForceField, PairKind, System, perceive, write_forcefield
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormatError
-from q2mm_accel.interop.openmm_build import build_openmm
+from q2mm_accel.interop.openmm_build import build_openmm, pair_values
+from q2mm_accel.model.kinds import KINDS
 
 LOWERED = {".fld": re.compile(r"Energies of \S+ are lower by (\S+) kcal/mol here")}
 """What a file says about its zero of energy."""
@@ -90,6 +91,23 @@ def test_several_molecules_and_conformers_share_a_file_and_its_types(tmp_path):
         lines = [*asked, '#include "set.itp"', "[ system ]", "one", "[ molecules ]", f"{name} 1", ""]
         (tmp_path / "one.top").write_text("\n".join(lines))
         assert_read_back(tmp_path / "one.top", ".top", system, forcefield)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".prmtop", ".top", ".prm", ".frcmod"])
+def test_pairs_as_rounded_files_have_them_are_those_of_the_force_field(suffix, tmp_path):
+    """Factors that differ in their ninth digit, and 1-4 pairs given by values instead of by a factor."""
+    exact, forcefield = problem("ethane", "amber")
+    rng = np.random.default_rng(5)
+    noisy = {name: getattr(exact, name) * (1.0 + 1e-9 * rng.normal(size=9)) for name in ("vdw_factors", "coulomb_factors")}
+    kind = KINDS["vdw"]
+    assert isinstance(kind, PairKind)
+    radii, depths = pair_values(exact, forcefield, kind).T
+    given = {"special_vdw_atoms": exact.vdw_pairs[4:], "special_vdw_types": np.arange(5)}
+    kept = {"vdw_pairs": exact.vdw_pairs[:4], "vdw_factors": noisy["vdw_factors"][:4]}
+    rounded = System(exact.molecule, arrays={**exact.arrays, **noisy, **kept, **given})
+    special = {"special_vdw_radii": radii[4:] * (1.0 + 1e-9), "special_vdw_epsilons": 0.5 * depths[4:]}
+    write_forcefield(tmp_path / f"a{suffix}", ForceField("amber", arrays={**forcefield.arrays, **special}), rounded)
+    assert_read_back(tmp_path / f"a{suffix}", suffix, exact, forcefield)
 
 
 def test_a_template_keeps_everything_but_our_parameters(tmp_path):
