@@ -222,13 +222,20 @@ class Molecule:
         waived: str | Iterable[str] = (),
     ) -> Self:
         """A checked molecule of what was read; errors name the file."""
-        said = {"charge": record.charge if charge is None else charge}
-        said |= {"multiplicity": record.multiplicity if multiplicity is None else multiplicity}
-        fields = ("symbols", "coordinates", "hessian", "energy", "gradient", "masses")
-        values = {field: getattr(record, field) for field in fields}
+        charge = record.charge if charge is None else charge
+        multiplicity = record.multiplicity if multiplicity is None else multiplicity
         try:
             molecule = cls(
-                **values, **{key: value for key, value in said.items() if value is not None}, name=name, waived=waived
+                symbols=record.symbols,
+                coordinates=record.coordinates,
+                hessian=record.hessian,
+                energy=record.energy,
+                gradient=record.gradient,
+                name=name,
+                charge=0 if charge is None else charge,
+                multiplicity=1 if multiplicity is None else multiplicity,
+                masses=record.masses,
+                waived=waived,
             )
         except MoleculeError as error:
             raise type(error)(f"{record.path}: {error}") from error

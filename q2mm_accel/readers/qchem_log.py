@@ -5,6 +5,8 @@ qc-iodata 1.0 stops at outputs of 5.1. Which job and which geometry counts is fo
 an output together, and the last geometry is a displaced one where anharmonic constants were asked for.
 """
 
+import logging
+
 import numpy as np
 
 from q2mm_accel.readers.libraries import library, parsed
@@ -65,11 +67,8 @@ def _job(file: TextFile) -> TextFile:
 
 
 def _by_cclib(job: TextFile):
-    cclib_io = library("cclib.io", "cclib", job.path)
-    data = parsed(job, ".out", lambda path: cclib_io.ccread(path, loglevel=100), "cclib")
-    if data is None:
-        raise job.wrong("cclib does not know it as an output of Q-Chem.")
-    return data
+    parser = library("cclib.parser", "cclib", job.path).QChem
+    return parsed(job, ".out", lambda path: parser(path, loglevel=logging.CRITICAL + 1).parse(), "cclib")
 
 
 def _energy(file: TextFile, found) -> float | None:
