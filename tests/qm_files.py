@@ -189,6 +189,21 @@ def gamess_dat(molecule: Molecule, group: str = "C1       0") -> str:
     return text + "----- END OF NORMAL MODES FOR -MOLPLT- PROGRAM -----\n"
 
 
+def jaguar_in(molecule: Molecule) -> str:
+    """Jaguar's restart file of a frequency job."""
+    text = "MAEFILE: title of a job\n&gen \nbasis=lacvp** \nmolchg=0 \nifreq=1 \n&\n&zmat\n"
+    for atom, (symbol, place) in enumerate(zip(molecule.symbols, molecule.coordinates, strict=True), start=1):
+        text += f" {symbol}{atom:<3}" + "".join(f"{value:25.10f}" for value in place) + "\n"
+    text += "&\n&hess\n"
+    size = 3 * molecule.n_atoms
+    for start in range(0, size, 5):
+        text += f"{start + 1:4d}\n"
+        for row in range(start, size):
+            values = molecule.hessian[row, start : min(row + 1, start + 5)]
+            text += f"{row + 1:4d}" + "".join(f"{value:15.6E}" for value in values) + "\n"
+    return text + "&\n&valid\nmultip=1\n&\n"
+
+
 def qcschema(molecule: Molecule) -> str:
     """A result of the driver "hessian"."""
     geometry = (molecule.coordinates.ravel() / BOHR_TO_ANGSTROM).tolist()
@@ -235,6 +250,7 @@ WITH_HESSIAN: dict[str, Callable[[Molecule], str]] = {
     "water.hess": orca_hess,
     "water.out": qchem_log,
     "water.dat": gamess_dat,
+    "water.in": jaguar_in,
     "water.json": qcschema,
 }
 """Name of a file -> its writer; these hold a Hessian themselves."""

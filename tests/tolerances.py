@@ -146,8 +146,8 @@ OPENMM_ENERGY_RELATIVE = 1e-6
 
 READ_COORDINATES = 1e-8
 """[Å], for coordinates written with nine significant digits or more in bohr. Expected 3e-9."""
-READ_HESSIAN = 6e-8
-"""[hartree/bohr²], for Hessians written with seven decimals or more. Expected 5e-8."""
+READ_HESSIAN = 6e-7
+"""[hartree/bohr²], for Hessians written with six decimals (Jaguar's) or more. Expected 5e-7."""
 READ_ENERGY = 1e-6
 """[hartree], for energies written with six decimals or more, and through eV and back. Expected 5e-7."""
 READ_FREQUENCY = 0.15

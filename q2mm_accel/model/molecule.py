@@ -139,8 +139,8 @@ class Molecule:
         """A molecule from a file that a QM program wrote; `q2mm_accel.readers` has a table of the formats.
 
         Args:
-            path: Gaussian's or Q-Chem's .fchk, Gaussian's .log, ORCA's .hess, Q-Chem's .out, GAMESS's .dat, QCSchema JSON of
-                Psi4 or QCEngine, .xyz, `coord` or Molden (with `hessian`), or our .npz.
+            path: Gaussian's or Q-Chem's .fchk, Gaussian's .log, ORCA's .hess, Q-Chem's .out, GAMESS's .dat, Jaguar's
+                .01.in, QCSchema JSON of Psi4 or QCEngine, .xyz, `coord` or Molden (with `hessian`), or our .npz.
             format: one of `q2mm_accel.readers.FORMATS`; by default what the file's name or content say.
             hessian: a second file, for geometries without one: .npy [hartree/bohr²], xtb's `hessian`, or any file that is
                 read. None takes what xtb wrote beside the geometry where that is clear: `NAME.hessian` beside `NAME.xyz` or

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from q2mm_accel.errors import QMFileError
-from q2mm_accel.readers import arrays, gamess, gaussian_fchk, gaussian_log, orca_hess, plain, qchem_log, qcschema
+from q2mm_accel.readers import arrays, gamess, gaussian_fchk, gaussian_log, jaguar, orca_hess, plain, qchem_log, qcschema
 from q2mm_accel.readers.record import QMRecord
 from q2mm_accel.readers.text import TextFile, known_file, read_text
 
@@ -16,6 +16,7 @@ TEXT: dict[str, Callable[[TextFile], QMRecord]] = {
     "orca-hess": orca_hess.read,
     "qchem-log": qchem_log.read,
     "gamess-dat": gamess.read,
+    "jaguar-in": jaguar.read,
     "qcschema": qcschema.read,
     "molden": plain.read_molden,
     "xyz": plain.read_xyz,
@@ -37,6 +38,7 @@ _SIGNS = {
     "gaussian-log": re.compile(r" Entering Gaussian System| Entering Link 1|.*Gaussian, Inc\."),
     "qchem-log": re.compile(r"\s*Welcome to Q-Chem"),
     "gamess-dat": re.compile(r" ?\$(DATA|VEC|GRAD|HESS)\b"),
+    "jaguar-in": re.compile(r"\s*&(gen|zmat)\b"),
     "gaussian-fchk": re.compile(r"Number of atoms {20,}I "),
 }
 """How a line begins that only files of a format have; sought in this order."""
@@ -49,7 +51,7 @@ _OTHERS = {
     "x T B": "an output of xtb; give xtbopt.xyz and hessian=, the file 'hessian' of the job",
     "NWChem": "an NWChem output; save symbols, coordinates and Hessian as .npz",
     "PROGRAM SYSTEM MOLPRO": "a Molpro output; save symbols, coordinates and Hessian as .npz",
-    "Jaguar version": "a Jaguar output; save symbols, coordinates and Hessian as .npz",
+    "Jaguar version": "a Jaguar output; give the restart file (.01.in) of the job",
 }
 
 

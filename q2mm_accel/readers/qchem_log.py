@@ -58,9 +58,7 @@ def _job(file: TextFile) -> TextFile:
     jobs = [file.part(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
     counts = [len(list(job.find(*_HESSIANS))) for job in jobs]
     if not sum(counts):
-        raise file.wrong(
-            "it prints no Hessian; give the .fchk file of the job instead (GUI = 2), or print it (VIBMAN_PRINT = 4)."
-        )
+        raise file.wrong("it prints no Hessian; give the .fchk file of the job (GUI = 2).")
     if sum(counts) > 1:
         raise file.wrong(f"it prints {sum(counts)} Hessians, of several jobs. Keep one.")
     return jobs[counts.index(1)]

@@ -17,6 +17,7 @@ from qm_files import (
     fchk,
     gamess_dat,
     gaussian_log,
+    jaguar_in,
     molden,
     orca_hess,
     place,
@@ -29,6 +30,7 @@ from qm_files import (
 
 from q2mm_accel import Molecule
 from q2mm_accel.errors import HessianError, MoleculeError, Q2MMAccelError, QMFileError, UnitError
+from q2mm_accel.readers import FORMATS
 
 FIRST = float(WATER.hessian[0, 0])
 WORDS = {
@@ -37,6 +39,7 @@ WORDS = {
     "water.hess": f"{FIRST:19.10E}",
     "water.out": f"{FIRST:12.7f}",
     "water.dat": f"{FIRST:15.8E}",
+    "water.in": f"{FIRST:15.6E}",
     "water.json": f"  {FIRST!r}",
     "hessian": f"{FIRST:15.10f}",
 }
@@ -168,6 +171,10 @@ def from_qchem(*pairs):
 
 def from_gamess(*pairs):
     return "water.dat", lambda: changed(gamess_dat(WATER), *pairs)
+
+
+def from_jaguar(*pairs):
+    return "water.in", lambda: changed(jaguar_in(WATER), *pairs)
 
 
 def from_json(*pairs):
@@ -311,6 +318,14 @@ SPOILT = {
         ("water.dat", lambda: changed(gamess_dat(WATER), ("    15.99491", ""))),
         ("2 masses, but 3 atoms",),
     ),
+    "in: an optimizer's estimate": (from_jaguar(("ifreq=1", "igeopt=1")), ("not ifreq=1", "estimate")),
+    "in: a Z-matrix": (("water.in", lambda: z_matrix(jaguar_in(WATER))), ("line 9", "Cartesian coordinates")),
+    "in: a section that is not closed": (("water.in", lambda: jaguar_in(WATER).split("&\n&valid")[0]), ("is not closed",)),
+    "in: no atoms": (from_jaguar(("&zmat", "&zmax")), ("it has no &zmat",)),
+    "in: an atom lost": (("water.in", lambda: without_line(jaguar_in(WATER), " H3")), ("&hess",)),
+    "in: a row lost": (("water.in", lambda: without_line(jaguar_in(WATER), "   9")), ("line",)),
+    "in: a dummy atom": (from_jaguar((" H2", " X2")), ("unknown element 'X2'",), MoleculeError),
+    "in: half an electron": (from_jaguar(("molchg=0", "molchg=0.5")), ("molchg is '0.5'", "no whole number")),
     "json: a list": (("water.json", lambda: "[1, 2]\n"), ("a JSON list",)),
     "json: no schema": (("water.json", lambda: '{"a": 1}\n'), ("no molecule with symbols and geometry",)),
     "json: nested without end": (("water.json", lambda: 100_000 * "["), ("JSON",)),
@@ -375,6 +390,11 @@ def without_second_hydrogen(text):
     """A punch file as of a symmetric molecule: unique atoms only."""
     start = text.index("H   ", text.index("H   ") + 4)
     return text[:start] + text[text.index("\n\n", start) + 2 :]
+
+
+def z_matrix(text):
+    line = next(line for line in text.splitlines(True) if line.startswith(" H2"))
+    return text.replace(line, " H2  O1  0.96\n", 1)
 
 
 def without_line(text, start):
@@ -509,7 +529,7 @@ def test_paths_that_are_none_are_refused(tmp_path):
 def test_a_file_of_another_format_than_said_is_refused(tmp_path):
     for name, write in WITH_HESSIAN.items():
         path = place(tmp_path, name, write(WATER))
-        for other in ("gaussian-fchk", "gaussian-log", "orca-hess", "qchem-log", "gamess-dat", "qcschema", "xyz", "molden"):
+        for other in [name for name in FORMATS if name not in ("npz", "npy")]:
             try:
                 assert Molecule.read(path, format=other).hessian is not None
             except QMFileError as error:

@@ -29,7 +29,7 @@ from q2mm_accel.model.vibrations import normal_modes_of
 from q2mm_accel.readers import read_file
 
 DATA = Path(__file__).parent.parent / "data" / "qm"
-UNSAID = {"water.hess": ("gradient",), "water.out": ("gradient",)}
+UNSAID = {"water.hess": ("gradient",), "water.out": ("gradient",), "water.in": ("gradient", "energy")}
 """What a format does not hold."""
 
 
@@ -37,7 +37,8 @@ def assert_as_written(found, written, name):
     assert found.symbols == written.symbols
     np.testing.assert_allclose(found.coordinates, written.coordinates, rtol=0, atol=READ_COORDINATES)
     np.testing.assert_allclose(found.hessian, written.hessian, rtol=0, atol=READ_HESSIAN)
-    assert abs(found.energy - written.energy) <= READ_ENERGY
+    if "energy" not in UNSAID.get(name, ()):
+        assert abs(found.energy - written.energy) <= READ_ENERGY
     assert (found.charge, found.multiplicity, found.name) == (0, 1, "water")
     if "gradient" not in UNSAID.get(name, ()):
         np.testing.assert_allclose(found.gradient, written.gradient, rtol=0, atol=READ_HESSIAN)
