@@ -17,7 +17,7 @@ from q2mm_accel.model.vibrations import normal_modes_of
 from q2mm_accel.units import BOHR_TO_ANGSTROM
 
 NUMBERS = {symbol: number for number, symbol in enumerate(MASSES, start=1)}
-AVERAGE = {"H": 1.008, "C": 12.011, "O": 15.999, "F": 18.998}
+AVERAGE = {"H": 1.008, "C": 12.011, "N": 14.007, "O": 15.999, "F": 18.998}
 """[u] of natural mixtures of isotopes, with which ORCA computes frequencies."""
 
 
@@ -95,6 +95,16 @@ def gaussian_log(molecule: Molecule, job: str = "Freq", separator: str = "\\") -
     return text + "\n\n Normal termination of Gaussian 16\n"
 
 
+def with_entry(text: str, *pairs: tuple[str, str]) -> str:
+    """An output of Gaussian with changes in its archive entry, wherever its lines break: old parts and new ones."""
+    start, stop = text.index(" 1\\1\\"), text.index("@") + 1
+    entry = "".join(line[1:] for line in text[start:stop].splitlines())
+    for old, new in pairs:
+        assert old in entry, f"there is no {old!r} in the archive entry"
+        entry = entry.replace(old, new)
+    return text[:start] + "".join(f" {entry[at : at + 70]}\n" for at in range(0, len(entry), 70)) + text[stop:]
+
+
 def orca_hess(molecule: Molecule) -> str:
     """ORCA's .hess file."""
     masses = np.array([AVERAGE[symbol] for symbol in molecule.symbols])
@@ -107,7 +117,8 @@ def orca_hess(molecule: Molecule) -> str:
             f"{row:5d}" + "".join(f"{molecule.hessian[row, column]:19.10E}" for column in columns) + "\n"
             for row in range(size)
         )
-    printed = [*np.zeros(6), *vibrations(molecule, masses)]
+    modes = vibrations(molecule, masses)
+    printed = [*np.zeros(size - len(modes)), *modes]
     text += f"\n$vibrational_frequencies\n{size}\n" + "".join(f"{i:5d}{value:16.6f}\n" for i, value in enumerate(printed))
     text += f"\n#\n# The atoms: label  mass x y z (in bohrs)\n#\n$atoms\n{molecule.n_atoms}\n"
     for symbol, mass, place in zip(molecule.symbols, masses, molecule.coordinates / BOHR_TO_ANGSTROM, strict=True):

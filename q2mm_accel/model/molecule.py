@@ -43,7 +43,7 @@ class Molecule:
         masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm, or of those in `symbols`.
         turned: how the curvature along a reaction coordinate is treated, as `as_minimum` says; "" where there is none.
         waived: names of checks that geometry and Hessian do not have to pass, out of `plausibility.CHECKS`: "bohr", "zero",
-            "frozen", "symmetry" (which leaves the Hessian as it is), "unit", "invariance".
+            "frozen", "symmetry" (which leaves the Hessian as it is), "unit", "invariance", and of files "frequencies".
 
     Arrays are read-only copies in float64 of what is given.
 
@@ -239,8 +239,9 @@ class Molecule:
             )
         except MoleculeError as error:
             raise type(error)(f"{record.path}: {error}") from error
-        if molecule.hessian is not None and record.frequencies is not None:
-            parts = (molecule.hessian, molecule.coordinates, molecule.masses, record.frequencies, record.signed)
+        printed = None if "frequencies" in molecule.waived else record.frequencies
+        if molecule.hessian is not None and printed is not None:
+            parts = (molecule.hessian, molecule.coordinates, molecule.masses, printed, record.signed)
             check_printed(str(record.path), *parts)
         return molecule
 

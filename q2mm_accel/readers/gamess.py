@@ -152,6 +152,9 @@ def _gradient(file: TextFile, energy: float, n_atoms: int) -> np.ndarray | None:
 def _masses(file: TextFile, n_atoms: int) -> np.ndarray | None:
     heads = list(file.find("ATOMIC MASSES"))
     if not heads:
+        file.must_end()
+        if list(file.find("----- START OF NORMAL MODES")):
+            raise file.wrong("normal modes begin, but ATOMIC MASSES do not follow: the file was cut.")
         return None
     stop = next((line for line in file.find("MODE") if line > heads[-1]), None)
     if stop is None:

@@ -26,6 +26,8 @@ def read(file: TextFile) -> QMRecord:
         rows.append((line, words[0], (words[1], words[2], words[3])))
     symbols, places = atoms_of(file, rows)
     has_hessian = bool(list(file.find("&hess")))
+    if options.get("ifreq") == "1" and not has_hessian:
+        raise file.wrong("it has ifreq=1 in &gen, but no &hess: the job has not ended, or the file was cut.")
     if has_hessian and options.get("ifreq") != "1":
         raise file.wrong("it has &hess, but not ifreq=1 in &gen: it may be an optimizer's estimate. Run a frequency job.")
     return QMRecord(

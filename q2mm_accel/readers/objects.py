@@ -30,7 +30,7 @@ def pyscf_record(calculation: Any, hessian: Any = None, gradient: bool = True) -
     where = Path(f"PySCF's {type(base).__name__}")
     if molecule is None or not hasattr(molecule, "atom_coords") or getattr(base, "e_tot", None) is None:
         raise QMFileError(f"{where}: give a mean-field object that has been run, or its Hessian object.")
-    if getattr(base, "converged", True) is not True:
+    if not getattr(base, "converged", True):
         raise QMFileError(f"{where}: it has not converged; its Hessian means nothing.")
     atoms = range(molecule.natm)
     ghosts = [atom for atom in atoms if molecule.atom_charge(atom) == 0]

@@ -24,6 +24,7 @@ from qm_files import (
     qchem_log,
     qcschema,
     same,
+    with_entry,
     xtb_hessian,
     xyz,
 )
@@ -259,6 +260,18 @@ SPOILT = {
         from_fchk((f"{'Charge':<43}I{0:17d}", f"{'Charge':<43}I{'x':>17}")),
         ("Charge is 'x'",),
     ),
+    "fchk: an array that is none": (
+        from_fchk((header("Vib-E2", 42), f"{'Vib-E2':<43}R{1.0:27.15E}\n{header('Vib-E9', 42)}")),
+        ("'Vib-E2' should be an array",),
+    ),
+    "log: a further job that was cut": (
+        ("water.log", lambda: gaussian_log(WATER).replace("NImag", "NImug") + " Entering Link 1 = x\n"),
+        ("the job did not end",),
+    ),
+    "log: a value of the gradient lost": (
+        ("water.log", lambda: with_entry(gaussian_log(WATER), (f",{WATER.gradient[2, 2]:.8f}\\\\", "\\\\"))),
+        ("gradient has 8 values, but there are 3 atoms",),
+    ),
     "log: two frequency jobs": (
         ("water.log", lambda: 2 * gaussian_log(WATER)),
         ("it holds 2 frequency jobs", "Keep one"),
@@ -266,20 +279,20 @@ SPOILT = {
     "log: no archive entry": (from_log((" 1\\1\\", " 1\\2\\")), ("it has no archive entry", ".fchk")),
     "log: an archive entry without an end": (from_log(("@", "")), ("does not end with @",)),
     "log: a Z-matrix": (
-        ("water.log", lambda: unwrapped(gaussian_log(WATER), "O,-0.0000000000,-0.0000000000,", "O\\H,1,")),
+        ("water.log", lambda: with_entry(gaussian_log(WATER), ("O,-0.0000000000,-0.0000000000,", "O\\H,1,"))),
         ("of a Z-matrix", ".fchk"),
     ),
-    "log: a ghost atom": (("water.log", lambda: unwrapped(gaussian_log(WATER), "\\O,", "\\O-Bq,")), ("O-Bq", "ghost")),
-    "log: a dummy atom": (("water.log", lambda: unwrapped(gaussian_log(WATER), "\\O,", "\\X,")), ("X", "dummy")),
+    "log: a ghost atom": (("water.log", lambda: with_entry(gaussian_log(WATER), ("\\O,", "\\O-Bq,"))), ("O-Bq", "ghost")),
+    "log: a dummy atom": (("water.log", lambda: with_entry(gaussian_log(WATER), ("\\O,", "\\X,"))), ("X", "dummy")),
     "log: no Hessian after NImag": (
-        ("water.log", lambda: unwrapped(gaussian_log(WATER), "NImag=0\\\\", "NImag=0\\\\\\\\")),
+        ("water.log", lambda: with_entry(gaussian_log(WATER), ("NImag=0\\\\", "NImag=0\\\\\\\\"))),
         ("has no Hessian after NImag",),
     ),
     "log: a value of the Hessian lost": (
-        ("water.log", lambda: unwrapped(gaussian_log(WATER), f"{FIRST:.8f},", "")),
+        ("water.log", lambda: with_entry(gaussian_log(WATER), (f"{FIRST:.8f},", ""))),
         ("Hessian has 44 values, but 3 atoms make them 45",),
     ),
-    "log: no charge": (("water.log", lambda: unwrapped(gaussian_log(WATER), "\\\\0,1\\", "\\\\")), ("no charge",)),
+    "log: no charge": (("water.log", lambda: with_entry(gaussian_log(WATER), ("\\\\0,1\\", "\\\\"))), ("no charge",)),
     "log: a mass lost": (
         ("water.log", lambda: "".join(line for line in gaussian_log(WATER).splitlines(True) if "Atom     2" not in line)),
         ("masses has the shape (2,)",),
@@ -294,6 +307,13 @@ SPOILT = {
     "hess: an atom lost": (from_orca(("\n$atoms\n3", "\n$atoms\n2")), ("$atoms has 2 rows, but 3 lines follow",)),
     "hess: a dummy atom": (from_orca((" O  ", " DA ")), ("atom 0 has the unknown element 'DA'",), MoleculeError),
     "hess: a frequency lost": (from_orca(("frequencies\n9\n    0        0.000000\n", "frequencies\n8\n")), ("has 8 rows",)),
+    "hess: a mass lost": (from_orca(("  15.99900", "")), ("it must be a symbol, a mass and three coordinates",)),
+    "hess: a part lost": (
+        ("water.hess", lambda: last_columns_lost(orca_hess(WATER))),
+        ("45 values instead of 81", "was cut"),
+    ),
+    "hess: nothing in it": (from_orca(("$hessian\n9\n", "$hessian\n\n$other\n")), ("$hessian is empty",)),
+    "hess: half an electron": (from_orca(("$end", "$charge\n0.5\n$end")), ("$charge is 0.5",)),
     "hess: of another program": (("water.hess", lambda: "    3    9\n  0.1 0.2 0.3\n"), ("its format is not known",)),
     "out: no thanks at the end": (
         from_qchem(("Thank you very much", "Fatal error")),
@@ -313,12 +333,25 @@ SPOILT = {
     ),
     "dat: a ghost atom": (from_gamess((f"{'O':<10}  8.0", f"{'O':<10}  0.0")), ("nuclear charge 0", "ghost")),
     "dat: a line of the Hessian lost": (("water.dat", lambda: without_line(gamess_dat(WATER), " 2  1")), ("rows",)),
+    "dat: no energy": (from_gamess(("ENERGY IS", "ENERGY WAS")), ("must say ENERGY IS",)),
+    "dat: nothing after the Hessian's head": (("water.dat", lambda: gamess_dat(WATER).split("ENERGY IS")[0]), ("cut",)),
+    "dat: rows in disorder": (from_gamess(("\n 2  1", "\n 3  1")), ("row 2 of $HESS should begin here",)),
+    "dat: an atom of the gradient lost": (
+        ("water.dat", lambda: without_line(gamess_dat(WATER), f"{'H':<10}    1.")),
+        ("$GRAD must have 3 atoms",),
+    ),
+    "dat: no masses": (from_gamess(("ATOMIC MASSES", "MASSES")), ("ATOMIC MASSES do not follow",)),
+    "dat: no modes": (
+        ("water.dat", lambda: "".join(line for line in gamess_dat(WATER).splitlines(True) if not line.startswith("MODE"))),
+        ("no MODE follows the masses",),
+    ),
     "dat: no atoms": (from_gamess((" $DATA ", " $DADA ")), ("no $DATA before $HESS",)),
     "dat: a mass lost": (
         ("water.dat", lambda: changed(gamess_dat(WATER), ("    15.99491", ""))),
         ("2 masses, but 3 atoms",),
     ),
     "in: an optimizer's estimate": (from_jaguar(("ifreq=1", "igeopt=1")), ("not ifreq=1", "estimate")),
+    "in: no Hessian of a frequency job": (from_jaguar(("&hess", "&hezz")), ("ifreq=1", "no &hess")),
     "in: a Z-matrix": (("water.in", lambda: z_matrix(jaguar_in(WATER))), ("line 9", "Cartesian coordinates")),
     "in: a section that is not closed": (("water.in", lambda: jaguar_in(WATER).split("&\n&valid")[0]), ("is not closed",)),
     "in: no atoms": (from_jaguar(("&zmat", "&zmax")), ("it has no &zmat",)),
@@ -334,6 +367,19 @@ SPOILT = {
     "json: no result": (from_json(('"return_result"', '"result"')), ("no return_result",)),
     "json: a ghost atom": (from_json(("   true,", "   false,")), ("atom 0 is a ghost",)),
     "json: a number lost": (from_json((f"  {FIRST!r},\n", "")), ("the Hessian has 80 values",)),
+    "json: ragged": (
+        ("water.json", lambda: changed(qcschema(WATER), ('"return_result": [', '"return_result": [[1], [1, 2],'))),
+        ("the Hessian",),
+    ),
+    "json: numbers as text": (
+        from_json((f'"return_energy": {WATER.energy}', '"return_energy": "low"')),
+        ("'low'", "numbers"),
+    ),
+    "json: too few marks of ghosts": (from_json(("   true,\n", "")), ("molecule.real must say of each of 3 atoms",)),
+    "json: properties that are none": (
+        ("water.json", lambda: changed(qcschema(WATER), ('"properties"', '"extras": [1],\n "properties"'))),
+        ("must be an object",),
+    ),
     "json: symbols that are none": (from_json(('"O"', "8")), ("molecule.symbols", "list of symbols")),
     "json: half an electron": (
         from_json(('"molecular_charge": 0.0', '"molecular_charge": 0.5')),
@@ -365,6 +411,8 @@ SPOILT = {
     ),
     "molden: no unit": (("water.molden", lambda: changed(molden(WATER), ("[Atoms] AU", "[Atoms]"))), ("AU or Angs",)),
     "molden: a ghost atom": (("water.molden", lambda: changed(molden(WATER), ("    1    8", "    1    0"))), ("ghost",)),
+    "molden: a column lost": (("water.molden", lambda: changed(molden(WATER), ("    1    8", "    8"))), ("line 5",)),
+    "molden: nothing after the atoms": (("water.molden", lambda: molden(WATER).split("[GTO]")[0]), ("nothing follows",)),
     "molden: atoms twice": (("water.molden", lambda: changed(molden(WATER), ("[MO]", "[Atoms] AU"))), ("second time",)),
     "molden: no atoms": (("water.molden", lambda: "[Molden Format]\n[GTO]\n"), ("it has no [Atoms]",)),
     "a Hessian alone": (("hessian", lambda: xtb_hessian(WATER)), ("Give the geometry first",)),
@@ -377,13 +425,10 @@ SPOILT = {
 """Sentence -> (name of the file, its text), words of the message, and the type of the error where it is another."""
 
 
-def unwrapped(text, old, new):
-    """A change of an archive entry, wherever its lines break."""
-    start = text.index(" 1\\1\\")
-    stop = text.index("@") + 1
-    entry = changed("".join(line[1:] for line in text[start:stop].splitlines()), (old, new))
-    lines = "".join(f" {entry[place : place + 70]}\n" for place in range(0, len(entry), 70))
-    return text[:start] + lines + text[stop:]
+def last_columns_lost(text):
+    """An ORCA file with the first block of the Hessian only."""
+    start, stop = text.index(f"{5:19d}{6:19d}"), text.index("\n$vibrational")
+    return text[: text.rindex("\n", 0, start) + 1] + text[stop:]
 
 
 def without_second_hydrogen(text):
@@ -451,6 +496,9 @@ ARCHIVES = {
     "two Hessians": (lambda: npz(hessian_tril=np.ones(45)), ("both hessian and hessian_tril",)),
     "complex numbers": (lambda: npz(hessian=WATER.hessian.astype(complex)), ("hessian must be real numbers",)),
     "not finite": (lambda: npz(gradient=np.full((3, 3), np.nan)), ("element (0, 0) of gradient is nan",)),
+    "half an electron": (lambda: npz(charge=0.5), ("charge is 0.5",)),
+    "symbols that are numbers with decimals": (lambda: npz(symbols=[8.0, 1.0, 1.0]), ("symbols must be a list",)),
+    "of another version": (lambda: npz().replace(b"NUMPY\x01\x00", b"NUMPY\x09\x00", 1), ("damaged",)),
     "two charges": (lambda: npz(charge=[0, 1]), ("charge must be one number",)),
     "an array twice": (twice, ("an array is there twice",)),
     "other atoms than coordinates": (lambda: npz(symbols=["O", "H"]), ("coordinates has the shape (3, 3)",)),
@@ -524,6 +572,15 @@ def test_paths_that_are_none_are_refused(tmp_path):
         lambda: Molecule.read(place(tmp_path, "water.fchk", fchk(WATER)), format="gausian"), "'gausian'", "gaussian-fchk"
     )
     refused(lambda: Molecule.read(place(tmp_path, "w.npy", npy(WATER.hessian))), "Give it as hessian= of a geometry")
+
+
+def test_files_that_are_too_large_are_refused_unread(tmp_path, monkeypatch):
+    path = place(tmp_path, "water.fchk", fchk(WATER))
+    monkeypatch.setattr("q2mm_accel.readers.text.LARGEST", 100)
+    refused(lambda: Molecule.read(path), "water.fchk", "GiB")
+    monkeypatch.setattr("q2mm_accel.readers.arrays.LARGEST", 100)
+    monkeypatch.setattr("q2mm_accel.readers.text.LARGEST", 10**6)
+    refused(lambda: Molecule.read(place(tmp_path, "water.npz", npz())), "water.npz", "unpacked")
 
 
 def test_a_file_of_another_format_than_said_is_refused(tmp_path):

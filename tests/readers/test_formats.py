@@ -1,5 +1,6 @@
 """What is read is what was written: by the programs themselves, and by small writers of each layout."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,10 +14,12 @@ from qm_files import (
     WATER,
     WITH_HESSIAN,
     WRITERS,
+    example,
     fchk,
     gaussian_log,
     place,
     same,
+    with_entry,
     xtb_hessian,
     xyz,
 )
@@ -122,6 +125,46 @@ def test_outputs_of_windows_have_other_separators(tmp_path):
     assert same(Molecule.read(place(tmp_path, "water.log", gaussian_log(WATER, separator="|"))), expected)
 
 
+def test_atoms_with_a_freeze_code_are_atoms(tmp_path):
+    found = Molecule.read(place(tmp_path, "water.log", with_entry(gaussian_log(WATER), ("\\H,", "\\H,0,"))))
+    assert same(found, Molecule.read(place(tmp_path, "water.log", gaussian_log(WATER))))
+
+
+def test_the_energy_of_an_output_is_that_of_its_method(tmp_path):
+    def energy(method, items):
+        text = with_entry(gaussian_log(WATER), ("RB3LYP", method), (f"HF={WATER.energy:.7f}", items))
+        return Molecule.read(place(tmp_path, "water.log", text)).energy
+
+    assert energy("RHF", "HF=-76.1") == -76.1
+    assert energy("RMP2-FC", "HF=-76.1\\MP2=-76.3") == -76.3
+    assert energy("UCCSD(T)-Full", "HF=-76.1\\MP2=-76.3\\CCSD(T)=-76.4") == -76.4
+    assert energy("RB2PLYP", "HF=-76.1\\MP2=-76.3") is None  # which of the two holds it is not said
+
+
+def test_a_punch_file_of_an_optimization_holds_the_last_atoms_before_its_hessian(tmp_path):
+    text = WITH_HESSIAN["water.dat"](WATER)
+    atoms = [line for line in text.splitlines(keepends=True) if line[:2] in ("O ", "H ")][:3]
+    moved = "".join(f"{line[:15]}{1.5 * atom:18.10f}{0:18.10f}{0:18.10f}\n" for atom, line in enumerate(atoms))
+    block = " COORDINATES OF SYMMETRY UNIQUE ATOMS (ANGS)\n   ATOM   CHARGE\n " + "-" * 60 + "\n"
+    other = text.replace(" $GRAD ", f"{block}{moved} $VEC\n $END\n{block}{''.join(atoms)} $GRAD ", 1)
+    assert same(Molecule.read(place(tmp_path, "water.dat", other)), Molecule.read(place(tmp_path, "water.dat", text)))
+    displaced = text.replace(f"E={WATER.energy:20.10f}", f"E={WATER.energy + 1e-3:20.10f}", 1)
+    assert Molecule.read(place(tmp_path, "water.dat", displaced)).gradient is None
+
+
+def test_results_of_the_second_version_of_qcschema(tmp_path):
+    content = json.loads(WITH_HESSIAN["water.json"](WATER))
+    inside = {"molecule": content.pop("molecule"), "specification": {"driver": content.pop("driver")}}
+    found = Molecule.read(place(tmp_path, "water.json", json.dumps(content | {"input_data": inside}) + "\n"))
+    assert same(found, Molecule.read(place(tmp_path, "water.json", WITH_HESSIAN["water.json"](WATER))))
+
+
+def test_charges_and_multiplicities_in_files_of_orca(tmp_path):
+    text = WITH_HESSIAN["water.hess"](WATER).replace("$end", "$charge\n -1\n\n$multiplicity\n 2\n\n$end", 1)
+    found = Molecule.read(place(tmp_path, "water.hess", text))
+    assert (found.charge, found.multiplicity) == (-1, 2)
+
+
 def test_a_punch_file_of_symmetry_unique_atoms_goes_with_all_atoms(tmp_path):
     text = WITH_HESSIAN["water.dat"](WATER)
     second = [line for line in text.splitlines() if line.startswith("H ")][1]
@@ -149,6 +192,27 @@ def test_what_the_caller_says_goes_before_the_file(tmp_path):
     path = place(tmp_path, "water.fchk", fchk(WATER))
     found = Molecule.read(path, name="mine", charge=-1, multiplicity=2)
     assert (found.name, found.charge, found.multiplicity) == ("mine", -1, 2)
+
+
+def test_frequencies_that_a_program_printed_are_compared_unless_waived(tmp_path):
+    text = fchk(WATER).replace("1.66287", "1.66377", 1)
+    path = place(tmp_path, "water.fchk", text)
+    with pytest.raises(QMFileError, match=r"differ by 0\.9 cm⁻¹ \(limit 0\.5\).*Printed: 1663\.8.*Computed: 1662\.9"):
+        Molecule.read(path)
+    assert Molecule.read(path, waived="frequencies").hessian is not None
+    assert Molecule.read(place(tmp_path, "water.fchk", fchk(WATER).replace("1.66287", "1.66327", 1))).hessian is not None
+
+
+def test_bends_of_linear_molecules_that_orca_lost_are_not_missed(tmp_path):
+    molecule = example("hcn")
+    text = WITH_HESSIAN["water.hess"](molecule)
+    lines = text.splitlines(keepends=True)
+    head = lines.index("$vibrational_frequencies\n") + 2
+    printed = sorted(float(line.split()[1]) for line in lines[head : head + 9])
+    one = next(value for value in printed if value > 0)
+    lines[head + 5] = lines[head + 5].replace(f"{one:.6f}", f"{0:.6f}")
+    assert "".join(lines) != text
+    assert Molecule.read(place(tmp_path, "hcn.hess", "".join(lines))).n_atoms == 3
 
 
 PROGRAMS = {
