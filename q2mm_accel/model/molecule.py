@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from q2mm_accel.errors import MoleculeError
-from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
+from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array, truth
 from q2mm_accel.model.elements import element_of
 from q2mm_accel.model.hessians import square_hessian
 from q2mm_accel.model.plausibility import CHECKS, check_geometry, checked_hessian
@@ -177,7 +177,7 @@ class Molecule:
             QMFileError: not such an object, not converged, or with ghost atoms.
             MoleculeError, UnitError, HessianError: as for `Molecule`.
         """
-        return cls._of_record(pyscf_record(calculation, hessian, gradient), name)
+        return cls._of_record(pyscf_record(calculation, hessian, truth(gradient, "gradient", MoleculeError)), name)
 
     @classmethod
     def from_ase(

@@ -49,7 +49,7 @@ _OTHERS = {
     "GAMESS VERSION": "a GAMESS output; give the .dat file of the job",
     "Psi4: An Open-Source": "a Psi4 output; give its QCSchema JSON (psi4 --json, QCEngine)",
     "x T B": "an output of xtb; give xtbopt.xyz and hessian=, the file 'hessian' of the job",
-    "NWChem": "an NWChem output; save symbols, coordinates and Hessian as .npz",
+    "Northwest Computational Chemistry Package": "an NWChem output; save symbols, coordinates and Hessian as .npz",
     "PROGRAM SYSTEM MOLPRO": "a Molpro output; save symbols, coordinates and Hessian as .npz",
     "Jaguar version": "a Jaguar output; give the restart file (.01.in) of the job",
 }
@@ -70,13 +70,13 @@ def format_of(path: Path, file: TextFile | None) -> str:
         return {"coord": "coord", "molden.input": "molden"}[name]
     if path.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[path.suffix.lower()]
-    lines = () if file is None else file.lines
-    for found, sign in _SIGNS.items():
-        if any(sign.match(line) for line in lines[:_HEAD]):
-            return found
-    other = next((advice for sign, advice in _OTHERS.items() if any(sign in line for line in lines[:_HEAD])), None)
+    lines = () if file is None else file.lines[:_HEAD]
+    other = next((advice for sign, advice in _OTHERS.items() if any(sign in line for line in lines)), None)
     if other:
         raise QMFileError(f"{path}: this is {other}.")
+    for found, sign in _SIGNS.items():
+        if any(sign.match(line) for line in lines):
+            return found
     raise QMFileError(f"{path}: its format is not known. Say which it is by format=, out of {', '.join(FORMATS)}.")
 
 

@@ -35,13 +35,13 @@ def read_file(
         QMFileError: a file cannot be read, or the two do not belong together.
         MissingPackageError: a package that reads such files is not installed.
     """
+    if hessian is not None and hessian is not False and not isinstance(hessian, str | os.PathLike):
+        raise QMFileError(f"hessian is {hessian!r:.60}; give the path of the file that holds it, False or None.")
     record = read_one(path, format)
     if hessian is None and record.format in GEOMETRIES and record.hessian is None:
         hessian = _beside(record.path)
-    if hessian is None or hessian is False:
+    if hessian is None or isinstance(hessian, bool):
         return record
-    if isinstance(hessian, bool):
-        raise QMFileError(f"{record.path}: hessian is True; give the path of the file that holds it.")
     if record.hessian is not None:
         raise QMFileError(f"{record.path}: it has a Hessian, and hessian={str(hessian)!r} is another. Leave one out.")
     return _joined(record, hessian)

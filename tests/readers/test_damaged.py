@@ -566,8 +566,8 @@ def test_paths_that_are_none_are_refused(tmp_path):
     refused(lambda: Molecule.read(tmp_path), "it is no file")
     refused(lambda: Molecule.read(tmp_path / "pipe"), "it is no file")
     refused(lambda: Molecule.read(tmp_path / "missing.fchk"), "missing.fchk", "cannot be opened")
-    refused(lambda: Molecule.read("a\0b.fchk"), "cannot be opened")
-    refused(lambda: Molecule.read(3), "give a string or a Path")
+    refused(lambda: Molecule.read("a\0b.fchk"), "path is 'a", "which no file can have")
+    refused(lambda: Molecule.read(3), "path is 3; give a string or a Path")
     refused(
         lambda: Molecule.read(place(tmp_path, "water.fchk", fchk(WATER)), format="gausian"), "'gausian'", "gaussian-fchk"
     )

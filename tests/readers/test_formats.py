@@ -268,11 +268,12 @@ def test_many_files_give_molecules_or_one_error_about_all_that_are_bad(tmp_path)
     with pytest.raises(QMFileError) as caught:
         read_molecules([*paths[:7], empty, *paths[7:15], cut, *paths[15:], missing])
     lines = str(caught.value).splitlines()
-    assert lines[0] == "3 of 25 files cannot be used:" and len(lines) == 4
+    assert lines[0] == "paths: 3 of 25 files cannot be used:" and len(lines) == 4
     assert [name in line for name, line in zip(("empty.fchk", "cut.fchk", "missing.fchk"), lines[1:], strict=True)]
     assert all(str(tmp_path) in line for line in lines[1:])
-    with pytest.raises(QMFileError, match="give a list of paths"):
-        read_molecules(str(paths[0]))
+    for none in (str(paths[0]), paths[0], [], 7):
+        with pytest.raises(QMFileError, match="give a list of paths"):
+            read_molecules(none)
 
 
 def test_a_reader_that_is_not_installed_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):

@@ -1,65 +1,13 @@
-"""Objects of PySCF, ASE and Psi4, played by stand-ins with the same methods, units and shapes."""
-
-from types import SimpleNamespace
+"""Results of PySCF, ASE and Psi4 that are still in memory, played by stand-ins."""
 
 import numpy as np
 import pytest
-from qm_files import NUMBERS, WATER
+from qm_files import WATER
+from qm_objects import BLOCKS, EV_PER_ANGSTROM2, Atoms, MeanField, Mole, Vibrations, Wavefunction
 from tolerances import READ_COORDINATES, READ_ENERGY, READ_HESSIAN
 
 from q2mm_accel import Molecule
 from q2mm_accel.errors import HessianError, MoleculeError, Q2MMAccelError, QMFileError
-from q2mm_accel.units import BOHR_TO_ANGSTROM, HARTREE_TO_EV
-
-BLOCKS = WATER.hessian.reshape(3, 3, 3, 3).swapaxes(1, 2)
-"""(N, N, 3, 3) [hartree/bohr²], as PySCF has it; for three atoms (N, 3, N, 3) has the same shape."""
-EV_PER_ANGSTROM2 = HARTREE_TO_EV / BOHR_TO_ANGSTROM**2
-
-
-class Mole:
-    """PySCF's molecule: bohr, charges and symbols atom by atom."""
-
-    natm, charge, spin = 3, 1, 2
-
-    def __init__(self, ghost=False):
-        self.ghost = ghost
-
-    def atom_coords(self):
-        return WATER.coordinates / BOHR_TO_ANGSTROM
-
-    def atom_charge(self, atom):
-        return 0 if self.ghost and atom == 2 else NUMBERS[WATER.symbols[atom]]
-
-    def atom_symbol(self, atom):
-        return f"{WATER.symbols[atom]}{atom}"
-
-    def atom_pure_symbol(self, atom):
-        return WATER.symbols[atom]
-
-
-class MeanField:
-    """PySCF's mean-field object, which computes Hessian and gradient when asked."""
-
-    def __init__(self, converged=True, ghost=False):
-        self.mol, self.e_tot, self.converged, self.runs = Mole(ghost), WATER.energy, converged, 0
-
-    def Hessian(self):  # noqa: N802 - PySCF's name
-        return HessianObject(self)
-
-    def nuc_grad_method(self):
-        return SimpleNamespace(kernel=lambda: WATER.gradient)
-
-
-class HessianObject:
-    """PySCF's Hessian object."""
-
-    def __init__(self, base):
-        self.base, self.de = base, None
-
-    def kernel(self):
-        self.base.runs += 1
-        self.de = BLOCKS
-        return self.de
 
 
 def assert_is_water(molecule):
@@ -85,41 +33,6 @@ def test_pyscf_computes_what_it_has_not_and_nothing_twice():
     assert Molecule.from_pyscf(field, hessian=BLOCKS, gradient=False).gradient is None
 
 
-class Atoms:
-    """ASE's atoms: Å and eV."""
-
-    def __init__(self, symbols=WATER.symbols, periodic=False, forces=True):
-        self.symbols, self.pbc = list(symbols), np.array([periodic] * 3)
-        results = {"energy": WATER.energy * HARTREE_TO_EV}
-        results |= {"forces": -WATER.gradient * HARTREE_TO_EV / BOHR_TO_ANGSTROM} if forces else {}
-        self.calc, self.moved = SimpleNamespace(results=results), 0.0
-
-    def get_chemical_symbols(self):
-        return self.symbols
-
-    def get_positions(self):
-        return WATER.coordinates + self.moved
-
-    def has(self, name):
-        return name == "masses"
-
-    def get_masses(self):
-        return np.array([18.0, 2.0, 2.0])
-
-
-class Vibrations:
-    """ASE's vibrations, which hand out their data."""
-
-    def __init__(self, atoms, hessian=WATER.hessian):
-        self.atoms, self.hessian = atoms, hessian
-
-    def get_vibrations(self):
-        return SimpleNamespace(
-            get_hessian_2d=lambda: self.hessian * EV_PER_ANGSTROM2,
-            get_atoms=lambda: self.atoms,
-        )
-
-
 def test_ase_gives_what_it_has():
     matrix = WATER.hessian * EV_PER_ANGSTROM2
     for hessian in (matrix, matrix.reshape(3, 3, 3, 3), Vibrations(Atoms()), Vibrations(Atoms()).get_vibrations()):
@@ -129,53 +42,13 @@ def test_ase_gives_what_it_has():
     assert Molecule.from_ase(Atoms(forces=False)).gradient is None
 
 
-class Wavefunction:
-    """Psi4's wavefunction and its molecule."""
-
-    def __init__(self, hessian=WATER.hessian, ghost=False):
-        self.matrix, self.ghost = hessian, ghost
-
-    def molecule(self):
-        return self
-
-    def geometry(self):
-        return SimpleNamespace(to_array=lambda: WATER.coordinates / BOHR_TO_ANGSTROM)
-
-    def hessian(self):
-        return None if self.matrix is None else SimpleNamespace(to_array=lambda: self.matrix)
-
-    def gradient(self):
-        return SimpleNamespace(to_array=lambda: WATER.gradient)
-
-    def natom(self):
-        return 3
-
-    def energy(self):
-        return WATER.energy
-
-    def symbol(self, atom):
-        return WATER.symbols[atom].upper()
-
-    def mass(self, atom):
-        return WATER.masses[atom]
-
-    def Z(self, atom):  # noqa: N802 - Psi4's name
-        return 0.0 if self.ghost and atom == 2 else float(NUMBERS[WATER.symbols[atom]])
-
-    def molecular_charge(self):
-        return 0
-
-    def multiplicity(self):
-        return 1
-
-
 def test_psi4_gives_what_it_has():
     assert_is_water(Molecule.from_psi4(Wavefunction()))
 
 
 REFUSED = {
-    "a molecule of PySCF's": (lambda: Molecule.from_pyscf(Mole()), QMFileError, "mean-field object that has been run"),
-    "a number for PySCF": (lambda: Molecule.from_pyscf(3), QMFileError, "mean-field object that has been run"),
+    "a molecule of PySCF's": (lambda: Molecule.from_pyscf(Mole()), QMFileError, "calculation must be a mean-field object"),
+    "a number for PySCF": (lambda: Molecule.from_pyscf(3), QMFileError, "calculation must be a mean-field object"),
     "PySCF not converged": (lambda: Molecule.from_pyscf(MeanField(converged=False)), QMFileError, "has not converged"),
     "a ghost of PySCF": (lambda: Molecule.from_pyscf(MeanField(ghost=True)), QMFileError, "atom 2 (H2) is a ghost"),
     "a Hessian of another shape": (
@@ -196,7 +69,7 @@ REFUSED = {
     ),
     "Psi4 without a Hessian": (lambda: Molecule.from_psi4(Wavefunction(hessian=None)), QMFileError, "it has no Hessian"),
     "a ghost of Psi4": (lambda: Molecule.from_psi4(Wavefunction(ghost=True)), QMFileError, "atom 2 is a ghost"),
-    "no wavefunction": (lambda: Molecule.from_psi4(Atoms()), QMFileError, "give the wavefunction"),
+    "no wavefunction": (lambda: Molecule.from_psi4(Atoms()), QMFileError, "give the wavefunction that"),
     "a Hessian of zeros": (lambda: Molecule.from_psi4(Wavefunction(np.zeros((9, 9)))), HessianError, "zero"),
 }
 
