@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from q2mm_accel.errors import MoleculeError
+from q2mm_accel.errors import MoleculeError, QMFileError
 from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array, truth
 from q2mm_accel.model.elements import element_of
 from q2mm_accel.model.hessians import square_hessian
@@ -222,6 +222,9 @@ class Molecule:
         waived: str | Iterable[str] = (),
     ) -> Self:
         """A checked molecule of what was read; errors name the file."""
+        for atom, (first, second) in enumerate(zip(record.first_symbols, record.symbols, strict=False)):
+            if first != second and element_of(first) != element_of(second):
+                raise QMFileError(f"{record.path}: atom {atom} is {first}, but in the file of the Hessian it is {second}.")
         charge = record.charge if charge is None else charge
         multiplicity = record.multiplicity if multiplicity is None else multiplicity
         try:

@@ -530,6 +530,11 @@ SECOND = {
     "twice": (lambda: 2 * xtb_hessian(WATER).encode(), "hessian", ("$hessian is there 2 times",)),
     "with garbage at its end": (lambda: xtb_hessian(WATER).encode() + b"end\n", "hessian", ("is 'end'",)),
     "of another molecule, with atoms": (lambda: fchk(CH3F).encode(), "other.fchk", ("they have 3 and 5 atoms",)),
+    "of other elements": (
+        lambda: changed(fchk(WATER), (ATOM_NUMBERS, ATOM_NUMBERS[:-1] + "3")).encode(),
+        "other.fchk",
+        ("atom 2 is H, but in the file of the Hessian it is 3",),
+    ),
     "in another frame": (lambda: turned().encode(), "other.fchk", ("another geometry, orientation or order of atoms",)),
     "without a Hessian": (lambda: xyz(WATER).encode(), "other.xyz", ("it has no Hessian",)),
     "missing": (None, "other.npy", ("cannot be opened",)),
@@ -552,7 +557,7 @@ def test_second_files_that_do_not_belong_are_refused(sentence, tmp_path):
     first.write_text(xyz(WATER))
     if data is not None:
         second.write_bytes(data())
-    refused(lambda: Molecule.read(first, hessian=second), name, *words)
+    refused(lambda: Molecule.read(first, hessian=second), "first" if "it is 3" in words[0] else name, *words)
 
 
 def test_two_hessians_are_one_too_many(tmp_path):

@@ -144,9 +144,10 @@ def test_the_energy_of_an_output_is_that_of_its_method(tmp_path):
 def test_a_punch_file_of_an_optimization_holds_the_last_atoms_before_its_hessian(tmp_path):
     text = WITH_HESSIAN["water.dat"](WATER)
     atoms = [line for line in text.splitlines(keepends=True) if line[:2] in ("O ", "H ")][:3]
-    moved = "".join(f"{line[:15]}{1.5 * atom:18.10f}{0:18.10f}{0:18.10f}\n" for atom, line in enumerate(atoms))
+    shown = "".join(f" {line}" for line in atoms)
+    moved = "".join(f" {line[:15]}{1.5 * atom:18.10f}{0:18.10f}{0:18.10f}\n" for atom, line in enumerate(atoms))
     block = " COORDINATES OF SYMMETRY UNIQUE ATOMS (ANGS)\n   ATOM   CHARGE\n " + "-" * 60 + "\n"
-    other = text.replace(" $GRAD ", f"{block}{moved} $VEC\n $END\n{block}{''.join(atoms)} $GRAD ", 1)
+    other = text.replace(" $GRAD ", f"{block}{moved} $VEC\n $END\n{block}{shown} $GRAD ", 1)
     assert same(Molecule.read(place(tmp_path, "water.dat", other)), Molecule.read(place(tmp_path, "water.dat", text)))
     displaced = text.replace(f"E={WATER.energy:20.10f}", f"E={WATER.energy + 1e-3:20.10f}", 1)
     assert Molecule.read(place(tmp_path, "water.dat", displaced)).gradient is None
