@@ -223,7 +223,7 @@ class Molecule:
     ) -> Self:
         """A checked molecule of what was read; errors name the file."""
         for atom, (first, second) in enumerate(zip(record.first_symbols, record.symbols, strict=False)):
-            if first != second and element_of(first) != element_of(second):
+            if (element_of(first) or (first,))[0] != (element_of(second) or (second,))[0]:
                 raise QMFileError(f"{record.path}: atom {atom} is {first}, but in the file of the Hessian it is {second}.")
         charge = record.charge if charge is None else charge
         multiplicity = record.multiplicity if multiplicity is None else multiplicity
