@@ -6,6 +6,7 @@ No argument leads to a TypeError, ValueError or AttributeError of Python, NumPy 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import FunctionType
 
 import numpy as np
@@ -15,6 +16,7 @@ from q2mm.models.forcefield import ForceField as Q2MMForceField
 from q2mm.models.molecule import Q2MMMolecule
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceValue
 from q2mm.optimizers.objective import ReferenceData as Q2MMReferenceData
+from qm_objects import Atoms, MeanField, Wavefunction
 from refusals import SYSTEM, WATER, forcefield
 
 import q2mm_accel
@@ -35,6 +37,7 @@ from q2mm_accel import (
     frequencies,
     keep_compiled,
     perceive,
+    read_molecules,
     register_form,
     register_kind,
     relax_systems,
@@ -98,6 +101,7 @@ class Case:
 
 
 ENERGY = Reference("energy", 0.0)
+GEOMETRY = str(Path(__file__).parent / "data" / "qm" / "xtb" / "xtbopt.xyz")
 OBJECTIVE = FusedObjective([SYSTEM], forcefield(), [ENERGY])
 X0 = OBJECTIVE.x0
 POINT = Checkpoint("f", "lbfgsb", X0, 1.0)
@@ -244,6 +248,39 @@ AT_THE_TOP = {
         },
         {"symbols": "symbol"},
     ),
+    "Molecule.read": Case(
+        Molecule.read,
+        {"path": GEOMETRY},
+        {
+            "path": PATH,
+            "format": OPTIONAL,
+            "hessian": OPTIONAL | PATH,
+            "name": OPTIONAL | TEXT,
+            "charge": OPTIONAL | COUNT,
+            "multiplicity": OPTIONAL | COUNT,
+            "waived": set(),
+        },
+    ),
+    "Molecule.from_pyscf": Case(
+        Molecule.from_pyscf,
+        {"calculation": MeanField()},
+        {"calculation": set(), "hessian": OPTIONAL, "name": OPTIONAL | TEXT, "gradient": TRUTH},
+    ),
+    "Molecule.from_ase": Case(
+        Molecule.from_ase,
+        {"atoms": Atoms()},
+        {
+            "atoms": set(),
+            "hessian": OPTIONAL,
+            "name": OPTIONAL | TEXT,
+            "charge": OPTIONAL | COUNT,
+            "multiplicity": OPTIONAL | COUNT,
+        },
+    ),
+    "Molecule.from_psi4": Case(
+        Molecule.from_psi4, {"wavefunction": Wavefunction()}, {"wavefunction": set(), "name": OPTIONAL | TEXT}
+    ),
+    "read_molecules": Case(read_molecules, {"paths": [GEOMETRY]}, {"paths": set()}),
     "Molecule.as_minimum": Case(WATER.as_minimum, {}, {"method": set()}),
     "Molecule.known_hessian": Case(WATER.known_hessian, {}, {}, skipped=("wanted",)),
     "Tie": Case(

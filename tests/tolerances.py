@@ -143,3 +143,12 @@ RELAXED_BY_Q2MM = {"bond_length": 1e-6, "bond_angle": 1e-3, "torsion_angle": 0.5
 """[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without terms end anywhere."""
 OPENMM_ENERGY_RELATIVE = 1e-6
 """OpenMM's own sums, in double precision on its Reference platform, and nonbonded sums."""
+
+READ_COORDINATES = 1e-8
+"""[Å], for coordinates written with nine significant digits or more in bohr. Expected 3e-9."""
+READ_HESSIAN = 6e-7
+"""[hartree/bohr²], for Hessians written with six decimals (Jaguar's) or more. Expected 5e-7."""
+READ_ENERGY = 1e-6
+"""[hartree], for energies written with six decimals or more, and through eV and back. Expected 5e-7."""
+READ_FREQUENCY = 0.15
+"""[cm⁻¹], of printed frequencies and those of the Hessian read. Expected 0.1: xtb's constants are 3e-5 off, others' 1e-5."""
