@@ -1,7 +1,7 @@
 """A user's OpenMM System as terms and a force field of ours, and fitted parameters back into it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -102,6 +102,12 @@ def from_openmm(
         for molecule in found
     ]
     return OpenMMModel(systems, forcefield, active)
+
+
+@overload
+def to_openmm(systems: System, forcefield: ForceField) -> "openmm.System": ...
+@overload
+def to_openmm(systems: Iterable[System], forcefield: ForceField) -> "list[openmm.System]": ...
 
 
 def to_openmm(systems: System | Iterable[System], forcefield: ForceField) -> "openmm.System | list[openmm.System]":

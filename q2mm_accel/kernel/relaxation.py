@@ -184,10 +184,59 @@ def relax(batch: Batch, parameters, limits: Limits, n_maximized: Sequence) -> li
     return [_relaxed(lane) for lane in lanes]
 
 
+class Search(NamedTuple):
+    """A relaxation whose energies, gradients and Hessians come from elsewhere, one turn of `relax`'s loop at a time."""
+
+    molecule: _Molecule
+    lane: _Lane
+
+
+class Visit(NamedTuple):
+    """Where a search wants everything computed next."""
+
+    proposal: "_Proposal"
+    place: Array
+    """(M, D) [Å], components axis by axis."""
+
+
+def search_from(start, n_up) -> Search:
+    """The search that begins at coordinates (M, D) [Å], axis by axis, with modes (M,) along which energies are to rise."""
+    molecule = _fixed(start, jnp.ones(start.shape, bool), n_up)
+    return Search(molecule, _begun(molecule))
+
+
+def visit(search: Search) -> Visit:
+    """Where to compute energies, gradients and Hessians."""
+    proposal = jax.vmap(_proposed)(search.lane, search.molecule.n_up)
+    return Visit(proposal, search.lane.point.coordinates + proposal.step)
+
+
+def visited(search: Search, visit: Visit, energy, gradient, hessian, limits: Limits) -> Search:
+    """The search after energies (M,), gradients (M, D) and Hessians (M, D, D) were computed there."""
+    molecule, lane = search
+    goes = (lane.stage != _Stage.NOTHING).any()
+    trial = _known(visit.place, (energy, gradient, hessian), molecule.present, goes)
+    lane = jax.vmap(_followed, (0, 0, 0, 0, None))(lane, visit.proposal, trial, molecule, limits)
+    return Search(molecule, lane)
+
+
+def is_over(search: Search) -> bool:
+    """Whether nothing is to be computed any more."""
+    return bool((search.lane.stage == _Stage.NOTHING).all())
+
+
+def relaxed_by(search: Search) -> Relaxed:
+    """What became of the molecules."""
+    return _relaxed(search.lane)
+
+
 def _molecule(bucket: Bucket, n_up) -> _Molecule:
-    present = bucket.component_present
-    size = jnp.sqrt(present.sum(axis=1, dtype=bucket.start.dtype) / 3.0)
-    return _Molecule(jnp.where(present, bucket.start, 0.0), present, size, n_up)
+    return _fixed(bucket.start, bucket.component_present, n_up)
+
+
+def _fixed(start, present, n_up) -> _Molecule:
+    size = jnp.sqrt(present.sum(axis=1, dtype=start.dtype) / 3.0)
+    return _Molecule(jnp.where(present, start, 0.0), present, size, n_up)
 
 
 def _begun(molecule: _Molecule) -> _Lane:
@@ -223,17 +272,23 @@ def _evaluated(batch: Batch, parameters, places: Sequence, going: Sequence) -> l
     Where no molecule of a bucket is going on, nothing is diagonalized, and modes are 0.
     """
     found, after, points = whole_mechanics(moved(batch, places), parameters), 0.0, []
-    for bucket, place, goes, energy, gradient, hessian in zip(batch.buckets, places, going, *found, strict=True):
-        finite = jnp.isfinite(energy) & jnp.isfinite(gradient).all(axis=1) & jnp.isfinite(hessian).all(axis=(1, 2))
-        gradient = jnp.where(finite[:, None], gradient, 0.0)
-        hessian = jnp.where(finite[:, None, None], hessian, 0.0)
-        matrices, bound = jax.vmap(without_rigid)(hessian, place, bucket.component_present)
+    for bucket, place, goes, *mechanics in zip(batch.buckets, places, going, *found, strict=True):
+        points.append(_known(place, mechanics, bucket.component_present, goes, after))
         # two batched `eigh` at the same time can hang (`observables.spectra`): each waits for the last
-        nothing = jnp.zeros_like(gradient), jnp.zeros_like(hessian)
-        curvatures, modes = jax.lax.cond(goes, eigenpairs, lambda _, nothing=nothing: nothing, matrices + after)
-        after = 0.0 * curvatures[0, 0]
-        points.append(_Point(place, energy, gradient, hessian, finite, curvatures, modes, curvatures < bound[:, None]))
+        after = 0.0 * points[-1].curvatures[0, 0]
     return points
+
+
+def _known(place, mechanics: Sequence, present, goes, after=0.0) -> _Point:
+    """What energies (M,), gradients (M, D) and Hessians (M, D, D) of a bucket say; no modes if it is not going on."""
+    energy, gradient, hessian = mechanics
+    finite = jnp.isfinite(energy) & jnp.isfinite(gradient).all(axis=1) & jnp.isfinite(hessian).all(axis=(1, 2))
+    gradient = jnp.where(finite[:, None], gradient, 0.0)
+    hessian = jnp.where(finite[:, None, None], hessian, 0.0)
+    matrices, bound = jax.vmap(without_rigid)(hessian, place, present)
+    nothing = jnp.zeros_like(gradient), jnp.zeros_like(hessian)
+    curvatures, modes = jax.lax.cond(goes, eigenpairs, lambda _: nothing, matrices + after)
+    return _Point(place, energy, gradient, hessian, finite, curvatures, modes, curvatures < bound[:, None])
 
 
 def without_rigid(hessian, place, present):
