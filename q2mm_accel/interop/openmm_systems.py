@@ -12,6 +12,7 @@ from q2mm_accel.interop.openmm_reading import Contents, contents_of
 from q2mm_accel.interop.openmm_refusals import check_still
 from q2mm_accel.interop.openmm_types import ADJUSTABLE, Labels, typed
 from q2mm_accel.interop.openmm_writing import written
+from q2mm_accel.interop.smarts import labels_by_smarts
 from q2mm_accel.model.arguments import as_tuple, instance
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS, PairKind
@@ -212,6 +213,11 @@ def _labels_of(types: Any, read: Sequence[Contents], own: Sequence[tuple[Molecul
         if types not in ("parameters", "term"):
             raise InteropError(f"types is {types!r}; it is 'parameters', 'term', labels of atoms, or SMARTS -> label.")
         return Labels(types)
+    if isinstance(types, Mapping):
+        bonds = [[entry.atoms for entry in contents.terms.get("bond", [])] for contents in read]
+        return Labels(
+            "labels", tuple(labels_by_smarts(each[0], found, types) for each, found in zip(own, bonds, strict=True))
+        )
     tables = list(types) if several and isinstance(types, Sequence) else [types]
     if len(tables) != len(read):
         raise InteropError(f"types are {len(tables)} lists of labels for {len(read)} Systems; give one for each.")
