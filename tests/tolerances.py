@@ -143,3 +143,10 @@ RELAXED_BY_Q2MM = {"bond_length": 1e-6, "bond_angle": 1e-3, "torsion_angle": 0.5
 """[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without terms end anywhere."""
 OPENMM_ENERGY_RELATIVE = 1e-6
 """OpenMM's own sums, in double precision on its Reference platform, and nonbonded sums."""
+
+OPENMM_READ = (1e-8, 1e-8, 1e-5)
+"""Energy, largest force and largest element of the Hessian, relative, of a System read in. Expected 1e-14, 1e-14, 1e-12."""
+OPENMM_WRITTEN = (1e-6, 1e-6, 1e-6)
+"""The same of a System written back. Expected 1e-14, 1e-14, 1e-12."""
+OPENMM_FREQUENCY = 1e-4
+"""[cm⁻¹], of Hessians by OpenMM's differences of forces. Expected 1e-7."""
