@@ -7,6 +7,7 @@ import numpy as np
 
 from q2mm_accel.errors import InteropError, TopologyError
 from q2mm_accel.interop.openmm_entries import plain
+from q2mm_accel.interop.openmm_mechanics import Derivatives
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.molecule import Molecule
 
@@ -20,6 +21,9 @@ _HEAVY_HYDROGEN = 1.2
 """[u] From which on a hydrogen's mass has been repartitioned; below it is a force field's own rounding."""
 _LONG, _SHORT = 1.5, 0.6
 """A bond that is so many times its equilibrium length joins other atoms than the force field means."""
+
+_STILL = 1e-6
+"""Part of the largest component up to which sums over atoms are rounding: differences of forces leave 1e-10."""
 
 
 def check_system(system: Any, molecule: Molecule) -> None:
@@ -152,24 +156,27 @@ def _off(masses: np.ndarray, expected: np.ndarray, groups: set[frozenset[int]]) 
             yield own[0], group
 
 
-def check_still(gradient: np.ndarray, coordinates: np.ndarray, name: str, forces: str) -> None:
+def check_still(found: Derivatives, coordinates: np.ndarray, name: str, forces: str) -> None:
     """Refuse forces that hold a molecule in space, rather than its atoms by each other.
 
     Args:
-        gradient: of the forces that have no terms, (n_atoms, 3) [kcal/mol/Å].
+        found: of the forces that have no terms.
         coordinates: (n_atoms, 3) [Å].
         name: of the molecule.
         forces: what they are.
 
     Raises:
-        InteropError: they pull or turn the molecule as a whole.
+        InteropError: they pull or turn the molecule as a whole, or would if it moved.
     """
-    centred = coordinates - coordinates.mean(axis=0)
-    pull = np.abs(gradient.sum(axis=0)).max()
-    turn = np.abs(np.cross(centred, gradient).sum(axis=0)).max()
+    centred, gradient = coordinates - coordinates.mean(axis=0), found.gradient
+    pull, turn = np.abs(gradient.sum(axis=0)).max(), np.abs(np.cross(centred, gradient).sum(axis=0)).max()
+    back = np.abs(found.hessian.reshape(len(coordinates), 3, -1).sum(axis=0)).max()
     size = max(np.abs(gradient).max(initial=0.0), 1.0)
-    if pull > 1e-6 * size or turn > 1e-6 * size * max(np.abs(centred).max(), 1.0):
+    reach = max(np.abs(centred).max(), 1.0)
+    stiffness = max(np.abs(found.hessian).max(initial=0.0), 1.0)
+    if pull > _STILL * size or turn > _STILL * size * reach or back > _STILL * stiffness:
         raise InteropError(
-            f"{name}: {forces} pull the molecule as a whole (by {pull:.2g} kcal/mol/Å, and turn it by {turn:.2g} kcal/mol): "
-            "a restraint in space, which no QM Hessian has. Remove the force from the System."
+            f"{name}: {forces} act on the molecule as a whole: they pull it by {pull:.2g} kcal/mol/Å, turn it by {turn:.2g} "
+            f"kcal/mol, and hold it in its place by {back:.2g} kcal/mol/Å². No QM Hessian has such a restraint in space: "
+            "remove the force from the System."
         )

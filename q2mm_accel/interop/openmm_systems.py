@@ -267,5 +267,5 @@ def _background(molecule: Molecule, contents: Contents) -> Background | None:
     if contents.rest is None:
         return constant if contents.constant else None
     found = OpenMMMechanics(contents.rest, molecule.name)(molecule.coordinates)
-    check_still(found.gradient, molecule.coordinates, molecule.name, f"the forces {', '.join(contents.left)}")
+    check_still(found, molecule.coordinates, molecule.name, f"the forces {', '.join(contents.left)}")
     return Background(*found) + constant
