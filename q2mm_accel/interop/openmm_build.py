@@ -59,36 +59,36 @@ def _fading(energy: str, sine: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Formula:
+class Formula:
     """An energy as OpenMM writes it, and the names in it of the values of a term: its own, those it reads, its constants."""
 
     text: str
     names: tuple[str, ...]
 
 
-_FORMULAS: Mapping[tuple[Callable, str], _Formula] = {
-    (potentials.harmonic, "dihedral"): _Formula(
+_FORMULAS: Mapping[tuple[Callable, str], Formula] = {
+    (potentials.harmonic, "dihedral"): Formula(
         f"k*min(d, {2.0 * math.pi!r} - d)^2; d = abs(theta - theta0)", ("k", "theta0")
     ),
-    (potentials.mm3_bond, "distance"): _Formula("k*d^2*(1 - 25.5*d + 7/12*(25.5*d)^2); d = r - r0", ("k", "r0")),
-    (potentials.mm3_angle, "angle"): _Formula(
+    (potentials.mm3_bond, "distance"): Formula("k*d^2*(1 - 25.5*d + 7/12*(25.5*d)^2); d = r - r0", ("k", "r0")),
+    (potentials.mm3_angle, "angle"): Formula(
         f"k*(D/{1.0 / DEGREE!r})^2*(1 - 0.014*D + 5.6e-5*D^2 - 7e-7*D^3 + 9e-10*D^4); D = {1.0 / DEGREE!r}*(theta - theta0)",
         ("k", "theta0"),
     ),
-    (potentials.lennard_jones, "distance"): _Formula(
+    (potentials.lennard_jones, "distance"): Formula(
         f"4*epsilon*(x^12 - x^6); x = {MINIMUM_TO_SIGMA!r}*radius/r", ("radius", "epsilon")
     ),
-    (potentials.mm3_vdw, "distance"): _Formula(
+    (potentials.mm3_vdw, "distance"): Formula(
         f"epsilon*select(step(r - 0.34*radius), 184000*exp(-12*r/radius) - 2.25*(radius/r)^6, {_WALL!r}*(0.34*radius/r)^12)",
         ("radius", "epsilon"),
     ),
-    (potentials.stretch_stretch, ""): _Formula(f"k*{_STRETCH}*{_OTHER_STRETCH}", ("k", "r1", "r2")),
-    (potentials.stretch_bend, ""): _Formula(_STRETCH_BEND, ("k", "r1", "r2", "theta0")),
-    (potentials.mm3_stretch_bend, ""): _Formula(_fading(_STRETCH_BEND, _SINE), ("k", "r1", "r2", "theta0")),
-    (potentials.bond_bend, ""): _Formula(_BOND_BEND, ("k", "r1", "theta0")),
-    (potentials.mm3_bond_bend, ""): _Formula(_fading(_BOND_BEND, _SINE), ("k", "r1", "theta0")),
-    (potentials.bend_bend, ""): _Formula(f"k*{_BEND}*(angle(p3, p2, p4) - theta1)", ("k", "theta0", "theta1")),
-    (potentials.Damped(potentials.cosine_torsion), ""): _Formula(
+    (potentials.stretch_stretch, ""): Formula(f"k*{_STRETCH}*{_OTHER_STRETCH}", ("k", "r1", "r2")),
+    (potentials.stretch_bend, ""): Formula(_STRETCH_BEND, ("k", "r1", "r2", "theta0")),
+    (potentials.mm3_stretch_bend, ""): Formula(_fading(_STRETCH_BEND, _SINE), ("k", "r1", "r2", "theta0")),
+    (potentials.bond_bend, ""): Formula(_BOND_BEND, ("k", "r1", "theta0")),
+    (potentials.mm3_bond_bend, ""): Formula(_fading(_BOND_BEND, _SINE), ("k", "r1", "theta0")),
+    (potentials.bend_bend, ""): Formula(f"k*{_BEND}*(angle(p3, p2, p4) - theta1)", ("k", "theta0", "theta1")),
+    (potentials.Damped(potentials.cosine_torsion), ""): Formula(
         _fading("k*(1 + cos(n*dihedral(p1, p2, p3, p4) - phase))", f"min({_SINE}, sin(angle(p2, p3, p4)))"),
         ("k", "n", "phase"),
     ),
@@ -161,18 +161,22 @@ def _check_known(name: str, kind: Kind | PairKind, form: Form, form_name: str) -
             f"{name}: {kind.name!r} is a kind of your own, whose energy is known to JAX only. Add its force to an OpenMM "
             "System of the others: build_openmm of the system without its terms."
         )
-    energy = form.energies[kind.name]
-    if isinstance(kind, PairKind):
-        known = energy in (potentials.coulomb, potentials.lennard_jones, potentials.mm3_vdw)
-        known = known and all(form.combinations[field] in _COMBINATIONS for field in kind.fields)
-    else:
-        known = _standard(kind, form) is not None or _formula(kind, form) is not None
-    if not known:
+    if not has_formula(kind, form):
         clipped = any(each.measure == "clipped_angle" for each in form.coordinates_of(kind)) if isinstance(kind, Kind) else 0
         remedy = "the form without clipping" if clipped else "a form that is made of the package's energies"
         raise InteropError(
             f"{name}: in the form {form_name!r} the energy of the kind {kind.name!r} has no OpenMM formula. Take {remedy}."
         )
+
+
+def has_formula(kind: Kind | PairKind, form: Form) -> bool:
+    """Whether the energy of a kind in a form is one that OpenMM can compute."""
+    if kind.name not in _KINDS:
+        return False
+    if isinstance(kind, PairKind):
+        known = form.energies[kind.name] in (potentials.coulomb, potentials.lennard_jones, potentials.mm3_vdw)
+        return known and all(form.combinations[field] in _COMBINATIONS for field in kind.fields)
+    return _standard(kind, form) is not None or formula_of(kind, form) is not None
 
 
 def _measure(kind: Kind, form: Form) -> str:
@@ -190,8 +194,14 @@ def _standard(kind: Kind, form: Form) -> str | None:
     }.get((form.energies[kind.name], _measure(kind, form)))
 
 
-def _formula(kind: Kind, form: Form) -> _Formula | None:
+def formula_of(kind: Kind, form: Form) -> Formula | None:
+    """The formula of a kind in a form, if it needs one and has one."""
     return _FORMULAS.get((form.energies[kind.name], _measure(kind, form)))
+
+
+def vdw_formula(form: Form) -> Formula:
+    """The formula of van der Waals pairs, of their combined radius and depth."""
+    return _FORMULAS[form.energies["vdw"], "distance"]
 
 
 def term_values(system: System, forcefield: ForceField, kind: Kind) -> np.ndarray:
@@ -246,7 +256,7 @@ def _standard_parameters(force: str, values: np.ndarray) -> Iterator[tuple]:
 
 def _custom_force(package: Any, kind: Kind, form: Form) -> tuple[Any, str]:
     """An empty force with the formula of a kind, and the name of the method that adds a term."""
-    formula, measure = _formula(kind, form), _measure(kind, form)
+    formula, measure = formula_of(kind, form), _measure(kind, form)
     assert formula is not None
     if not measure:
         force, add, each = package.CustomCompoundBondForce(kind.n_atoms, formula.text), "addBond", "addPerBondParameter"
@@ -272,25 +282,42 @@ def pair_values(system: System, forcefield: ForceField, kind: PairKind) -> np.nd
     """Combined parameters of the pairs of a kind in our units, shape (n_pairs, n); factors are not in them.
 
     Raises:
+        InteropError, ParameterError: as `combined_values`.
+    """
+    atoms, types, _ = system.pairs(kind.name)
+    return combined_values(system.molecule.name, forcefield, kind, types[atoms[:, 0]], types[atoms[:, 1]])
+
+
+def combined_values(name: str, forcefield: ForceField, kind: PairKind, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Combined parameters of types of a kind of pairs in our units, shape (n, n_parameters).
+
+    Args:
+        name: of the molecule, for messages.
+        forcefield: the parameters and the form that combines them.
+        kind: of the pairs.
+        first: types, shape (n,).
+        second: the types that each is combined with, shape (n,).
+
+    Raises:
         InteropError: the form combines parameters in a way of its own.
         ParameterError: a well depth of an atom is negative.
     """
-    form, (atoms, types, _) = form_named(forcefield.form), system.pairs(kind.name)
-    columns = []
+    form, columns = form_named(forcefield.form), []
     for parameter in kind.parameters:
-        values, combine = getattr(forcefield, parameter.field)[types], form.combinations[parameter.field]
-        if parameter.sign != "any" and np.any(values < 0.0):
-            atom = int(np.argmax(values < 0.0))
+        values, combine = getattr(forcefield, parameter.field), form.combinations[parameter.field]
+        used = np.union1d(first, second)
+        if parameter.sign != "any" and np.any(values[used] < 0.0):
+            wrong = int(used[np.argmax(values[used] < 0.0)])
             raise ParameterError(
-                f"{system.molecule.name}: {parameter.field}[{types[atom]}] of atom {atom} is {values[atom]:g} "
-                f"{parameter.unit}; it must not be below 0, or pairs have no combined value."
+                f"{name}: {parameter.field}[{wrong}] is {values[wrong]:g} {parameter.unit}; it must not be below 0, or "
+                "pairs have no combined value."
             )
         if combine not in _COMBINATIONS:
             raise InteropError(
-                f"{system.molecule.name}: the form {forcefield.form!r} combines {parameter.field} in a way of its own, "
-                "which cannot be told to other programs. Take one of the package's forms."
+                f"{name}: the form {forcefield.form!r} combines {parameter.field} in a way of its own, which cannot be told "
+                "to other programs. Take one of the package's forms."
             )
-        columns.append(_COMBINATIONS[combine](values[atoms[:, 0]], values[atoms[:, 1]]))
+        columns.append(_COMBINATIONS[combine](values[first], values[second]))
     return np.stack(columns, axis=1)
 
 
@@ -341,7 +368,7 @@ def _nonbonded(package: Any, system: System, forcefield: ForceField, held: list[
 
 def _listed_pairs(package: Any, system: System, forcefield: ForceField, form: Form) -> Any:
     """A custom force between the given pairs, for other energies and combinations than Amber's."""
-    formula, factors = _FORMULAS[form.energies["vdw"], "distance"], system.pairs("vdw").factors
+    formula, factors = vdw_formula(form), system.pairs("vdw").factors
     force = package.CustomBondForce(formula.text)
     force.setName("vdw")
     for name in formula.names:

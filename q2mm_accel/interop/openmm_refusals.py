@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from q2mm_accel.errors import InteropError, TopologyError
-from q2mm_accel.interop.openmm_entries import plain
+from q2mm_accel.interop.openmm_entries import Entry, plain
 from q2mm_accel.interop.openmm_mechanics import Derivatives
 from q2mm_accel.model.elements import MASSES
 from q2mm_accel.model.molecule import Molecule
@@ -87,7 +87,7 @@ def _check_force(force: Any, name: str) -> None:
             )
 
 
-def check_atoms(system: Any, molecule: Molecule, elements: tuple[str | None, ...] | None, bonds: list) -> None:
+def check_atoms(system: Any, molecule: Molecule, elements: tuple[str | None, ...] | None, bonds: list[Entry]) -> None:
     """Refuse a System whose atoms are not the molecule's, in their order.
 
     Args:
@@ -97,7 +97,7 @@ def check_atoms(system: Any, molecule: Molecule, elements: tuple[str | None, ...
         bonds: entries of bonds.
 
     Raises:
-        TopologyError: another element, or a bond between atoms that are far apart.
+        TopologyError: another element.
         InteropError: a particle has no mass.
     """
     masses = np.array([plain(system.getParticleMass(number)) for number in range(molecule.n_atoms)])
@@ -115,6 +115,14 @@ def check_atoms(system: Any, molecule: Molecule, elements: tuple[str | None, ...
                 )
     else:
         _check_masses(masses, molecule, [entry.atoms for entry in bonds])
+
+
+def check_lengths(molecule: Molecule, bonds: list[Entry]) -> None:
+    """Refuse a geometry whose bonds are not those of the System.
+
+    Raises:
+        TopologyError: a bond between atoms that are far apart.
+    """
     for number, entry in enumerate(bonds):
         i, j = entry.atoms
         spring, length = entry.values

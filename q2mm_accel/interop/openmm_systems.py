@@ -9,7 +9,7 @@ from q2mm_accel.errors import InteropError
 from q2mm_accel.interop.openmm_build import build_openmm, openmm_package
 from q2mm_accel.interop.openmm_mechanics import OpenMMMechanics
 from q2mm_accel.interop.openmm_reading import Contents, contents_of
-from q2mm_accel.interop.openmm_refusals import check_still
+from q2mm_accel.interop.openmm_refusals import check_lengths, check_still
 from q2mm_accel.interop.openmm_types import ADJUSTABLE, Labels, typed
 from q2mm_accel.interop.openmm_writing import written
 from q2mm_accel.interop.smarts import labels_by_smarts
@@ -19,6 +19,7 @@ from q2mm_accel.model.kinds import KINDS, PairKind
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.origin import Origin
 from q2mm_accel.model.system import Background, System
+from q2mm_accel.parameters.selection import fields_of
 
 if TYPE_CHECKING:
     import openmm
@@ -82,14 +83,15 @@ def from_openmm(
     topologies = _for_each(topology, len(given), several)
     fitted = _fitted(fit)
     read = [contents_of(package, each, found[0], top) for each, found, top in zip(given, own, topologies, strict=True)]
-    for first, *others in own:
-        for conformer in others:
-            _check_conformer(first, conformer)
+    for contents, (first, *others) in zip(read, own, strict=True):
+        for molecule in (first, *others):
+            _check_conformer(first, molecule)
+            check_lengths(molecule, contents.terms.get("bond", []))
     if "coulomb" in fitted:
         _check_charges_alone(read, own)
     labels = _labels_of(types, read, own, several)
     forcefield, numbers = typed(read, own, labels, fitted)
-    active = tuple(field for kind in KINDS if kind in fitted and forcefield.n_types(kind) for field in KINDS[kind].fields)
+    active = _active(forcefield, fitted)
     if not active:
         raise InteropError(
             f"{own[0][0].name}: the OpenMM System has nothing of what is to be fitted ({', '.join(fit)}). It has "
@@ -183,6 +185,12 @@ def _fitted(fit: Sequence[str]) -> frozenset[str]:
         if name not in ADJUSTABLE:
             raise InteropError(f"fit names {name!r}; name some of {', '.join(map(repr, ADJUSTABLE))}.")
     return frozenset(kind for name in names for kind in ADJUSTABLE[name])
+
+
+def _active(forcefield: ForceField, fitted: frozenset[str]) -> tuple[str, ...]:
+    """Fields of fitted kinds that have something to move."""
+    moving = np.array(fields_of(forcefield))[~forcefield.pinned]
+    return tuple(field for kind in KINDS if kind in fitted for field in KINDS[kind].fields if field in moving)
 
 
 def _check_conformer(first: Molecule, other: Molecule) -> None:

@@ -107,6 +107,7 @@ def _number(
 ) -> np.ndarray:
     """Types of the terms of one System, in their order; new ones are added."""
     found, molecule = [], molecules[place][0]
+    name = molecule.name if len(molecules) > 1 else ""
     seen: dict[tuple, int] = {}
     for number, entry in enumerate(own):
         words = _words(entry, molecule, labels, place)
@@ -124,7 +125,7 @@ def _number(
             types.numbers[key] = len(types.values)
             types.values.append(entry.values)
             types.constants.append(entry.constants)
-            types.labels.append(_label(kind, words, entry, labels, len(types.labels)))
+            types.labels.append(_label(kind, words, entry, labels, types.labels, name))
             types.where.append(_where(kind, entry, molecule))
         elif labels.rule == "labels":
             _check_equal(types, types.numbers[key], kind, words, entry, molecule)
@@ -146,12 +147,18 @@ def _words(entry: Entry, molecule: Molecule, labels: Labels, place: int) -> tupl
     return min(words, words[::-1])
 
 
-def _label(kind: str, words: tuple[str, ...], entry: Entry, labels: Labels, number: int) -> str:
+def _label(kind: str, words: tuple[str, ...], entry: Entry, labels: Labels, taken: Sequence[str], where: str) -> str:
+    """A name of a type that no other of the kind has; `where` is the molecule's name where there are several."""
     parts = [kind, "-".join(words)]
     if labels.rule == "parameters":
-        parts.append(f"#{number}")
+        parts.append(f"#{len(taken)}")
     if entry.constants:
         parts.append(f"n={entry.constants[0]:.0f}")
+    if labels.rule == "term" and where:
+        parts.append(f"of {where}")
+    label, again = " ".join(parts), 2
+    while " ".join(parts) in taken:
+        parts, again = [label, f"({again})"], again + 1
     return " ".join(parts)
 
 
@@ -184,7 +191,8 @@ def _limits(
     equilibria = _equilibria(declared)
     for column, parameter in enumerate(declared.parameters):
         values = columns[column]
-        if not fitted:
+        # OpenMM's plain impropers have no rule for deviations beyond half a turn: at their own equilibria none is needed
+        if not fitted or parameter.field == "harmonic_improper_values":
             limits = np.stack([values, values], axis=1)
         elif column in equilibria and parameter.unit in _MARGINS:
             shown = _shown(kind, values, read, numbers, molecules)
@@ -232,15 +240,8 @@ def _shown(
             continue
         atoms = np.array([entry.atoms for entry in contents.terms[kind]])
         for molecule in own:
-            found = _measured(molecule.coordinates, atoms)
-            if atoms.shape[1] == 4:  # dihedrals: the turn that is nearest to the force field's value
-                found = values[types] + (found - values[types] + 180.0) % 360.0 - 180.0
+            measure = topology.distances if atoms.shape[1] == 2 else topology.angle_values
+            found = measure(molecule.coordinates, atoms)
             np.minimum.at(shown[:, 0], types, found)
             np.maximum.at(shown[:, 1], types, found)
     return shown
-
-
-def _measured(coordinates: np.ndarray, atoms: np.ndarray) -> np.ndarray:
-    """Distances [Å], angles or dihedrals [degrees] of rows of atoms."""
-    by_width = {2: topology.distances, 3: topology.angle_values, 4: topology.dihedral_values}
-    return by_width[atoms.shape[1]](coordinates, atoms)
