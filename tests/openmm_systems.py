@@ -105,7 +105,7 @@ def ethane(torsions=True, pairs=True):
             angles.addAngle(hydrogen, carbon, second if carbon == first else first, 1.932, 313.8)
             for other in own[place + 1 :]:
                 angles.addAngle(hydrogen, carbon, other, 1.8815, 276.144)
-    for force in (bonds, angles, *([_polynomials()] if torsions else []), *([_pairs()] if pairs else [])):
+    for force in (bonds, angles, *([_polynomials(), _cosines()] if torsions else []), *([_pairs()] if pairs else [])):
         made.addForce(force)
     made.addForce(openmm.CMMotionRemover())
     return made
@@ -116,6 +116,16 @@ def _polynomials():
     for i in HYDROGENS[first]:
         for j in HYDROGENS[second]:
             force.addTorsion(i, first, second, j, *RYCKAERT_BELLEMANS)
+    return force
+
+
+def _cosines():
+    """One torsion twice, one without barrier, and an improper."""
+    force, (first, second) = openmm.PeriodicTorsionForce(), CARBONS
+    chain = (HYDROGENS[first][0], first, second, HYDROGENS[second][0])
+    for periodicity, phase, barrier in ((3, 0.0, 0.6), (3, 0.0, 0.6), (2, 3.0, 0.0), (1, 0.3, 0.2)):
+        force.addTorsion(*chain, periodicity, phase, barrier)
+    force.addTorsion(HYDROGENS[first][0], HYDROGENS[first][1], first, HYDROGENS[first][2], 2, 3.141592653589793, 4.6)
     return force
 
 

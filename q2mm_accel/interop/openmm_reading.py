@@ -88,7 +88,7 @@ def contents_of(package: Any, system: Any, molecule: Molecule, topology: Any = N
     _check_once(found, molecule)
     bonded = {tuple(sorted(entry.atoms)) for entry in found.terms.get("bond", [])} | (named or set())
     for place, force in by_class.pop("PeriodicTorsionForce", ()):
-        kept += _torsions(package, found, force, place, bonded)
+        _torsions(found, force, place, bonded, molecule.name)
     for place, force in by_class.pop("RBTorsionForce", ()):
         _polynomials(found, force, place, bonded)
     for place, force in by_class.pop(entries.PLAIN_IMPROPER, ()):
@@ -194,16 +194,15 @@ def _cosine(atoms: tuple[int, ...], bonded: set[tuple[int, ...]]) -> str:
     return "torsion" if all(link in bonded for link in links) else "improper"
 
 
-def _torsions(package: Any, found: Contents, force: Any, place: int, bonded: set[tuple[int, ...]]) -> list[Any]:
-    """The terms of a `PeriodicTorsionForce`; a force of those of periodicity 0, which are constants."""
-    constants = package.PeriodicTorsionForce()
+def _torsions(found: Contents, force: Any, place: int, bonded: set[tuple[int, ...]], name: str) -> None:
     for number in range(force.getNumTorsions()):
         entry = entries.torsion(force, number, place)
-        if entry.constants[0] >= 1.0:
-            _add_unless_0(found, _cosine(entry.atoms, bonded), entry)
-        else:
-            constants.addTorsion(*force.getTorsionParameters(number))
-    return [constants] if constants.getNumTorsions() else []
+        if entry.constants[0] < 1.0:
+            raise InteropError(
+                f"{name}: entry {number} of the PeriodicTorsionForce has the periodicity {entry.constants[0]:.0f}, which "
+                "OpenMM refuses too. Remove it: a cosine of periodicity 0 is a constant."
+            )
+        _add_unless_0(found, _cosine(entry.atoms, bonded), entry)
 
 
 def _polynomials(found: Contents, force: Any, place: int, bonded: set[tuple[int, ...]]) -> None:

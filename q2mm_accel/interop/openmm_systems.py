@@ -51,8 +51,8 @@ def from_openmm(
     proper and improper cosines, CHARMM's harmonic impropers, Lennard-Jones and Coulomb pairs. Charges are larger than
     OpenMM's by 5.6e-6 of them, as its Coulomb constant is. All other forces (CMAP, implicit solvent, any custom force) are
     computed by OpenMM once, at the molecule's geometry, and enter as background. Terms of force constant 0, but bonds and
-    angles, are left out; torsions of periodicity 0 are constants. Masses are the molecule's: those of the System, such as
-    repartitioned ones of hydrogens, are for simulations.
+    angles, are left out. Masses are the molecule's: those of the System, such as repartitioned ones of hydrogens, are for
+    simulations.
 
     Args:
         system: an `openmm.System` without cutoffs, constraints and virtual sites; or several, of different molecules.

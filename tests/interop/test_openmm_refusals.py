@@ -152,6 +152,11 @@ SYSTEMS = {
         TopologyError,
         ["bond of the atoms", "twice", "entry 0 of force 0", "entry 7 of force 0", "sum"],
     ),
+    "a periodicity of 0": (
+        spoiled(lambda system: force_of(system, openmm.PeriodicTorsionForce).addTorsion(2, 0, 1, 5, 0, 0.0, 1.0)),
+        InteropError,
+        ["entry 5 of the PeriodicTorsionForce", "periodicity 0", "Remove it"],
+    ),
     "an angle twice": (
         spoiled(again(openmm.HarmonicAngleForce, "addAngle")),
         TopologyError,
@@ -194,9 +199,9 @@ ARGUMENTS = {
     ),
     "something unknown to fit": (spoiled(NOTHING, fit="bond"), InteropError, ["'bond'", "'bonds', 'angles'"]),
     "nothing to fit": (
-        spoiled(NOTHING, fit=("impropers", "urey_bradley")),
+        spoiled(NOTHING, fit=("urey_bradley",)),
         InteropError,
-        ["nothing of what is to be fitted (impropers, urey_bradley)", "bonds, angles, torsions, vdw, charges"],
+        ["nothing of what is to be fitted (urey_bradley)", "bonds, angles, torsions, impropers, vdw, charges"],
     ),
     "an unknown rule for types": (spoiled(NOTHING, types="element"), InteropError, ["'element'", "'parameters', 'term'"]),
     "too few labels": (spoiled(NOTHING, types=["C", "H"]), InteropError, ["ethane", "8 labels"]),

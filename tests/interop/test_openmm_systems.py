@@ -15,6 +15,7 @@ from helpers import evaluate_all
 from openmm_systems import ALANINE, ETHANE
 
 from q2mm_accel import FusedObjective, Molecule, ReferenceData, from_openmm, to_openmm, validate
+from q2mm_accel.errors import InteropError
 from q2mm_accel.interop.openmm_mechanics import OpenMMMechanics
 from q2mm_accel.parameters.selection import selected
 from q2mm_accel.stationary import relax_outside
@@ -69,6 +70,8 @@ def test_what_was_read_is_openmms_and_so_is_what_was_written_back(both):
         "torsion": 38,
         "improper": 4,
     }
+    # nine torsions of five cosines, and three entries of one chain; without a barrier none
+    assert len(ethane.torsion_atoms) == 9 * 5 + 3 and len(ethane.improper_atoms) == 1
     assert amber.background is None and {"special_vdw", "torsion"} <= set(ethane.kinds)
     assert ethane.background is not None  # the product of no charges, and the polynomials' constant
     changed = moved(model)
@@ -245,3 +248,23 @@ def test_three_membered_rings_have_bonds_and_springs_of_one_pair():
     system.addForce(angles)
     (found,) = from_openmm(system, Molecule("OOO", ring)).systems
     assert found.bond_atoms.tolist() == [[0, 1], [1, 2], [2, 0]] and found.urey_bradley_atoms.tolist() == [[0, 1]]
+
+
+def test_types_by_smarts():
+    patterns = {
+        "[#6]": "C*",
+        "[#6X3]": "C",
+        "[#1]": "H*",
+        "[#1:1][#7]": "H",
+        "[#7]": "N",
+        "[#8]": "O",
+        "[CX4](N)(C=O)": "CX",
+    }
+    patterns |= {"[#1][CX4][#7]": "H1"}
+    model = from_openmm(systems.amber(), ALANINE, types=patterns)
+    words = {label.split()[1] for label in model.forcefield.labels if label.startswith("bond ") and label.endswith(" k")}
+    assert words == {"C*-H*", "C-C*", "C-O", "C-N", "H-N", "CX-N", "CX-H1", "C*-CX", "C-CX", "C*-N", "C*-H1"}
+    for wrong, message in (({"[#6": "C"}, "types: '[#6' is no SMARTS"), ({"[#6]": "C"}, "no SMARTS matches atom 0 (H)")):
+        with pytest.raises(InteropError) as caught:
+            from_openmm(systems.amber(), ALANINE, types=wrong)
+        assert message in str(caught.value)
