@@ -81,7 +81,7 @@ def from_openmm(
     several = not isinstance(system, package.System)
     own = _molecules_of(molecules, len(given), several)
     topologies = _for_each(topology, len(given), several)
-    fitted = _fitted(fit)
+    names, fitted = _fitted(fit)
     read = [contents_of(package, each, found[0], top) for each, found, top in zip(given, own, topologies, strict=True)]
     for contents, (first, *others) in zip(read, own, strict=True):
         for molecule in (first, *others):
@@ -93,15 +93,15 @@ def from_openmm(
     forcefield, numbers = typed(read, own, labels, fitted)
     active = _active(forcefield, fitted)
     if not active:
+        there = [name for name, kinds in ADJUSTABLE.items() if any(map(forcefield.n_types, kinds))]
         raise InteropError(
-            f"{own[0][0].name}: the OpenMM System has nothing of what is to be fitted ({', '.join(fit)}). It has "
-            f"{', '.join(name for name, kinds in ADJUSTABLE.items() if any(map(forcefield.n_types, kinds))) or 'no terms'}."
+            f"{own[0][0].name}: the OpenMM System has nothing of what is to be fitted ({', '.join(names)}). It has "
+            f"{', '.join(there) or 'no terms'}."
         )
+    texts = [_serialized(package, each) for each in given]
     systems = [
         _system(molecule, contents, types_of, text)
-        for contents, found, types_of, text in zip(
-            read, own, numbers, (_serialized(package, each) for each in given), strict=True
-        )
+        for contents, found, types_of, text in zip(read, own, numbers, texts, strict=True)
         for molecule in found
     ]
     return OpenMMModel(systems, forcefield, active)
@@ -179,12 +179,13 @@ def _for_each(given: Any, count: int, several: bool) -> list[Any]:
     return list(given)
 
 
-def _fitted(fit: Sequence[str]) -> frozenset[str]:
+def _fitted(fit: Sequence[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Names of what may change, and the kinds that these are."""
     names = as_tuple(fit, str, "fit", InteropError)
     for name in names:
         if name not in ADJUSTABLE:
             raise InteropError(f"fit names {name!r}; name some of {', '.join(map(repr, ADJUSTABLE))}.")
-    return frozenset(kind for name in names for kind in ADJUSTABLE[name])
+    return names, frozenset(kind for name in names for kind in ADJUSTABLE[name])
 
 
 def _active(forcefield: ForceField, fitted: frozenset[str]) -> tuple[str, ...]:
