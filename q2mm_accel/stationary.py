@@ -9,7 +9,8 @@ import numpy as np
 
 from q2mm_accel.devices import check_batch_size
 from q2mm_accel.errors import OptionError, ParameterError, TopologyError
-from q2mm_accel.kernel.relaxation import Limits, Outcome, is_over
+from q2mm_accel.kernel.relaxation import is_over
+from q2mm_accel.kernel.trust_region import Limits, Outcome
 from q2mm_accel.memory import memory_explained
 from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
 from q2mm_accel.model.forcefield import ForceField
