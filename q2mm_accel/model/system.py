@@ -226,8 +226,8 @@ class System:
         return replace(self, **changes, origin=None)
 
     def with_background(self, background: Background | None) -> Self:
-        """The system with another background."""
-        return replace(self, background=background)
+        """The system with another background, so no longer that of an origin."""
+        return replace(self, background=background, origin=None)
 
     def _converted(self, given: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         shapes, arrays = _shapes(), {}

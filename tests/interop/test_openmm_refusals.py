@@ -309,6 +309,15 @@ def test_without_openmm_the_command_that_installs_it_is_named(monkeypatch):
     assert_refused(lambda: from_openmm(system, ETHANE), MissingPackageError, ["pip install", "openmm"])
 
 
+def test_a_system_with_other_terms_or_another_background_has_no_origin():
+    (system,) = read().systems
+    assert system.origin is not None and replace(system, molecule=ETHANE).origin is system.origin
+    first = np.arange(7) == 0
+    assert system.without({"bond": first}).origin is None and system.with_background(None).origin is None
+    again = to_openmm(system.with_background(None), read().forcefield)
+    assert "nonbonded" in {force.getName() for force in again.getForces()}
+
+
 def test_forces_without_energy_are_left_where_they_are():
     system = systems.ethane()
     system.addForce(openmm.AndersenThermostat(300.0, 1.0))
