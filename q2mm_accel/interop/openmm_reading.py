@@ -75,37 +75,42 @@ def contents_of(package: Any, system: Any, molecule: Molecule, topology: Any = N
     check_system(system, molecule)
     elements, named = _of_topology(topology, molecule)
     found = Contents()
-    kept = []
-    by_class: dict[str, list[tuple[int, Any]]] = {}
+    forces: dict[str, list[tuple[int, Any]]] = {}
     for place, force in enumerate(system.getForces()):
-        by_class.setdefault(_class_of(force), []).append((place, force))
-    springs = _all(by_class.pop("HarmonicBondForce", ()), "getNumBonds", entries.bond)
-    angles = _all(by_class.pop("HarmonicAngleForce", ()), "getNumAngles", entries.angle)
-    for entry in angles:
+        forces.setdefault(_class_of(force), []).append((place, force))
+    springs = _all(forces.pop("HarmonicBondForce", ()), "getNumBonds", entries.bond)
+    for entry in _all(forces.pop("HarmonicAngleForce", ()), "getNumAngles", entries.angle):
         found.add("angle", entry)
-    _sort_springs(found, springs, angles, molecule, named)
+    _sort_springs(found, springs, molecule, named)
     check_atoms(system, molecule, elements, found.terms.get("bond", []))
     _check_once(found, molecule)
     bonded = {tuple(sorted(entry.atoms)) for entry in found.terms.get("bond", [])} | (named or set())
-    for place, force in by_class.pop("PeriodicTorsionForce", ()):
-        _torsions(found, force, place, bonded, molecule.name)
-    for place, force in by_class.pop("RBTorsionForce", ()):
-        _polynomials(found, force, place, bonded)
-    for place, force in by_class.pop(entries.PLAIN_IMPROPER, ()):
-        for number in range(force.getNumTorsions()):
-            _add_unless_0(found, "harmonic_improper", entries.plain_improper(force, number, place))
-    nonbonded = by_class.pop("NonbondedForce", ())
-    if len(nonbonded) > 1:
-        raise InteropError(
-            f"{molecule.name}: the OpenMM System has {len(nonbonded)} NonbondedForces; whose charges count, nobody can say. "
-            "Put all pairs into one."
-        )
-    for place, force in nonbonded:
-        kept += _nonbonded(package, found, force, place)
-    for others in (rest for kind, rest in by_class.items() if kind not in WITHOUT_ENERGY):
-        kept += [force for _, force in others]
+    _dihedrals(found, forces, bonded, molecule.name)
+    kept = _pairs(package, found, forces.pop("NonbondedForce", []), molecule.name)
+    for kind, others in forces.items():
+        kept += [force for _, force in others if kind not in WITHOUT_ENERGY]
     _keep(package, found, system, kept)
     return found
+
+
+def _dihedrals(found: Contents, forces: dict[str, list[tuple[int, Any]]], bonded: set[tuple[int, ...]], name: str) -> None:
+    """The terms of all forces of dihedrals, which are taken out of the forces."""
+    for place, force in forces.pop("PeriodicTorsionForce", ()):
+        _torsions(found, force, place, bonded, name)
+    for place, force in forces.pop("RBTorsionForce", ()):
+        _polynomials(found, force, place, bonded)
+    for entry in _all(forces.pop(entries.PLAIN_IMPROPER, ()), "getNumTorsions", entries.plain_improper):
+        _add_unless_0(found, "harmonic_improper", entry)
+
+
+def _pairs(package: Any, found: Contents, forces: list[tuple[int, Any]], name: str) -> list[Any]:
+    """The pairs of the one `NonbondedForce`, if there is one, and what is left of it."""
+    if len(forces) > 1:
+        raise InteropError(
+            f"{name}: the OpenMM System has {len(forces)} NonbondedForces; whose charges count, nobody can say. Put all "
+            "pairs into one."
+        )
+    return _nonbonded(package, found, forces[0][1], forces[0][0]) if forces else []
 
 
 def _class_of(force: Any) -> str:
@@ -141,9 +146,7 @@ def _all(forces: Iterable[tuple[int, Any]], count: str, read: Any) -> list[Entry
     return [read(force, number, place) for place, force in forces for number in range(getattr(force, count)())]
 
 
-def _sort_springs(
-    found: Contents, springs: list[Entry], angles: list[Entry], molecule: Molecule, named: set[tuple[int, ...]] | None
-) -> None:
+def _sort_springs(found: Contents, springs: list[Entry], molecule: Molecule, named: set[tuple[int, ...]] | None) -> None:
     """Tell bonds from Urey-Bradley terms, which may stand in the same force.
 
     Springs between the outer atoms of an angle are such, unless the atoms are bonded, as in three-membered rings, by the
@@ -152,7 +155,7 @@ def _sort_springs(
     pairs = {tuple(sorted(entry.atoms)) for entry in springs}
     outer = {
         (min(i, k), max(i, k))
-        for i, j, k in (entry.atoms for entry in angles)
+        for i, j, k in (entry.atoms for entry in found.terms.get("angle", []))
         if tuple(sorted((i, j))) in pairs and tuple(sorted((j, k))) in pairs
     }
     known = named
