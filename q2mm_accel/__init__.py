@@ -7,6 +7,7 @@ and its exact gradient.
 from q2mm_accel.comparison import Comparison, compare
 from q2mm_accel.drivers import accelerate
 from q2mm_accel.interop.engine_objective import EngineObjective
+from q2mm_accel.interop.openmm_systems import OpenMMModel, from_openmm, to_openmm
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
@@ -36,6 +37,7 @@ __all__ = [
     "FusedObjective",
     "Kind",
     "Molecule",
+    "OpenMMModel",
     "PairKind",
     "Parameter",
     "Prior",
@@ -50,6 +52,7 @@ __all__ = [
     "compare",
     "estimate_force_constants",
     "frequencies",
+    "from_openmm",
     "keep_compiled",
     "match_frequencies",
     "perceive",
@@ -57,5 +60,6 @@ __all__ = [
     "register_form",
     "register_kind",
     "relax_systems",
+    "to_openmm",
     "validate",
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FunctionType
 
 import numpy as np
+import openmm
 import pytest
 from q2mm.backends.mm.jax_engine import JaxEngine
 from q2mm.models.forcefield import ForceField as Q2MMForceField
@@ -35,12 +36,14 @@ from q2mm_accel import (
     compare,
     estimate_force_constants,
     frequencies,
+    from_openmm,
     keep_compiled,
     perceive,
     read_molecules,
     register_form,
     register_kind,
     relax_systems,
+    to_openmm,
     validate,
 )
 from q2mm_accel.datasets import load_molecule
@@ -117,6 +120,17 @@ def of_q2mm():
     molecule = Q2MMMolecule(list(WATER.symbols), WATER.coordinates)
     references = Q2MMReferenceData([ReferenceValue("energy", 1.0)])
     return ObjectiveFunction(Q2MMForceField.create_for_molecule(molecule), JaxEngine(), [molecule], references)
+
+
+def water_of_openmm():
+    """Water with nothing but bonds."""
+    system, bonds = openmm.System(), openmm.HarmonicBondForce()
+    for mass in (15.999, 1.008, 1.008):
+        system.addParticle(mass)
+    for hydrogen in (1, 2):
+        bonds.addBond(0, hydrogen, 0.097, 4e5)
+    system.addForce(bonds)
+    return system
 
 
 ENGINE_OBJECTIVE = EngineObjective(of_q2mm())
@@ -402,6 +416,7 @@ OF_MODEL = {
             "vdw_types": {"an empty row"},
             "vdw_factors": {"an empty row"},
             "background": OPTIONAL,
+            "origin": OPTIONAL,
         },
         skipped=("arrays",),
     ),
@@ -440,6 +455,20 @@ OF_MODEL = {
         },
         {"bond_tolerance": "bond tolerance"},
     ),
+    "from_openmm": Case(
+        from_openmm,
+        {"system": water_of_openmm(), "molecules": WATER},
+        {
+            "system": set(),
+            "molecules": set(),
+            "topology": OPTIONAL,
+            "fit": set(),
+            "types": set(),
+        },
+    ),
+    "to_openmm": Case(
+        to_openmm, {"systems": SYSTEM, "forcefield": forcefield()}, {"systems": {"an empty row"}, "forcefield": set()}
+    ),
     "register_form": Case(
         register_form,
         {"name": "new", "bond": abs},
@@ -457,7 +486,7 @@ ELSEWHERE = {"Reference", "ReferenceData", "match_frequencies"} | {
     *("Constant", "Coordinate", "Kind", "PairKind", "Parameter", "Read")
 }
 """Tested with references; and declarations, which are checked when they are registered."""
-WITHOUT_ARGUMENTS = {"Comparison", "Status", "Validation"}
+WITHOUT_ARGUMENTS = {"Comparison", "OpenMMModel", "Status", "Validation"}
 """And what only this package makes."""
 
 TABLE = {
