@@ -26,6 +26,7 @@ from q2mm_accel.solvers.lane import Status
 from q2mm_accel.spectra import frequencies
 from q2mm_accel.stationary import relax_systems
 from q2mm_accel.validation import Validation, validate
+from q2mm_accel.writers.forcefields import write_forcefield
 
 __all__ = [
     "Background",
@@ -62,4 +63,5 @@ __all__ = [
     "relax_systems",
     "to_openmm",
     "validate",
+    "write_forcefield",
 ]

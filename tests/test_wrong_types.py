@@ -54,9 +54,10 @@ from q2mm_accel.errors import Q2MMAccelError
 from q2mm_accel.io import checkpoint, results
 from q2mm_accel.io.atomic import check_writable, replace_file
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint, save_checkpoint
-from q2mm_accel.io.results import read_forcefield, write_forcefield, write_json, write_table
+from q2mm_accel.io.results import forcefield_text, read_forcefield, write_json, write_table
 from q2mm_accel.model.kinds import PairKind, parameter_fields, term_kinds
 from q2mm_accel.solvers.options import Options
+from q2mm_accel.writers.forcefields import write_forcefield
 
 WRONG = {
     "None": None,
@@ -369,8 +370,12 @@ OF_FILES = {
     "check_writable": Case(check_writable, {"path": "x"}, {"path": PATH}),
     "replace_file": Case(replace_file, {"path": "x", "content": b""}, {"path": PATH, "content": {"bytes"}}),
     "read_forcefield": Case(read_forcefield, {"path": "x"}, {"path": PATH}),
+    "forcefield_text": Case(forcefield_text, {"forcefield": forcefield()}, {"forcefield": set()}, skipped=("systems",)),
     "write_forcefield": Case(
-        write_forcefield, {"path": "x", "forcefield": forcefield()}, {"path": PATH, "forcefield": set()}
+        write_forcefield,
+        {"path": "x.json", "forcefield": forcefield()},
+        {"path": PATH, "forcefield": set(), "systems": set(), "template": OPTIONAL},
+        skipped=("systems",),
     ),
     "write_json": Case(write_json, {"path": "x", "content": {}}, {"path": PATH}, skipped=("content",)),
     "write_table": Case(write_table, {"path": "x", "header": [], "rows": []}, {"path": PATH}, skipped=("header", "rows")),

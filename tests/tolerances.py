@@ -141,6 +141,9 @@ RELAXED_JAC_SOFT = 5e-8
 
 RELAXED_BY_Q2MM = {"bond_length": 1e-6, "bond_angle": 1e-3, "torsion_angle": 0.5}
 """[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without terms end anywhere."""
+READ_BACK = 1e-6
+"""Of energy, forces and Hessian of a force field that was read back from a file. Expected 1e-12; of .fld, whose columns have
+eight digits, 1e-7; of Hessians, which are differences of forces on both sides, 1e-8."""
 OPENMM_ENERGY_RELATIVE = 1e-6
 """OpenMM's own sums, in double precision on its Reference platform, and nonbonded sums."""
 
