@@ -25,7 +25,7 @@ from q2mm_accel.model.kinds import PairKind, kind_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE
 from q2mm_accel.writers.holding import able, check_held
-from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
+from q2mm_accel.writers.names import atom_names, atomic_number, residue_names, title_of
 from q2mm_accel.writers.nonbonded import pair_factors, pair_table, special_pairs
 from q2mm_accel.writers.typed import declared_kind
 

@@ -23,7 +23,7 @@ from q2mm_accel.model.system import System
 from q2mm_accel.units import KCAL_TO_KJ
 from q2mm_accel.writers.atom_types import distinct
 from q2mm_accel.writers.holding import check_held, refusal
-from q2mm_accel.writers.names import atom_names, atomic_number, residue_names
+from q2mm_accel.writers.names import atom_names, atomic_number, residue_names, title_of
 from q2mm_accel.writers.nonbonded import pair_factors, pair_table, separations, special_pairs
 from q2mm_accel.writers.typed import declared_kind
 

@@ -70,8 +70,8 @@ def check_held(suffix: str, systems: Sequence[System], forcefield: ForceField, b
         if system.background is not None and not backgrounds:
             raise FormatError(
                 f"{system.molecule.name}: {suffix} cannot hold a background, which is numbers at one geometry. For a system "
-                "that came from from_openmm .system.xml keeps the forces behind it, and a .prmtop template does. Or leave it "
-                "out, with_background(None)."
+                "that came from from_openmm .system.xml keeps the forces behind it, and a .prmtop template does. Or leave "
+                "it out, with_background(None)."
             )
         for kind in (*system.kinds, *system.pair_kinds):
             if suffix not in holding(kind, form):

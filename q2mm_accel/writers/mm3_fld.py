@@ -14,7 +14,7 @@ from q2mm_accel.units import MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 from q2mm_accel.writers.atom_types import AtomTypes, atom_types
 from q2mm_accel.writers.holding import check_held, refusal
 from q2mm_accel.writers.mol2 import mol2_text
-from q2mm_accel.writers.names import short_names
+from q2mm_accel.writers.names import short_names, title_of
 from q2mm_accel.writers.nonbonded import common_factor
 from q2mm_accel.writers.typed import refused, single_types, type_values
 
@@ -100,7 +100,7 @@ def _torsions(types: AtomTypes, forcefield: ForceField, names: Sequence[str]) ->
             values[round(periodicity)] += 2.0 * k if turned == 0.0 else -2.0 * k
             lowered[number] = 0.0 if turned == 0.0 else 2.0 * k
         lines.append(_line(4, [names[each] for each in row], [*values.values()]))
-    of_molecules = ((system.molecule.name, system.torsion_types.tolist()) for system in types.molecules)
+    of_molecules = ((title_of(system.molecule), system.torsion_types.tolist()) for system in types.molecules)
     return lines, {name: float(sum(lowered[number] for number in numbers)) for name, numbers in of_molecules}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.system import System
-from q2mm_accel.writers.names import atom_names, residue_names
+from q2mm_accel.writers.names import atom_names, residue_names, title_of
 
 
 def mol2_text(system: System, forcefield: ForceField, names: Sequence[str], charge_scale: float = 1.0) -> str:
@@ -18,15 +18,8 @@ def mol2_text(system: System, forcefield: ForceField, names: Sequence[str], char
     """
     molecule, own = system.molecule, system.coulomb_types
     charges = forcefield.coulomb_charges[own] if len(own) else [0.0] * molecule.n_atoms
-    lines = [
-        "@<TRIPOS>MOLECULE",
-        molecule.name,
-        f"{molecule.n_atoms} {len(system.bond_atoms)} 1 0 0",
-        "SMALL",
-        "USER_CHARGES",
-        "",
-    ]
-    lines.append("@<TRIPOS>ATOM")
+    counts = f"{molecule.n_atoms} {len(system.bond_atoms)} 1 0 0"
+    lines = ["@<TRIPOS>MOLECULE", title_of(molecule), counts, "SMALL", "USER_CHARGES", "", "@<TRIPOS>ATOM"]
     rows = zip(atom_names(molecule), molecule.coordinates.tolist(), names, charges, strict=True)
     for number, (atom, point, name, charge) in enumerate(rows, 1):
         where = " ".join(f"{x:.10f}" for x in point)

@@ -20,7 +20,7 @@ from q2mm_accel.model.system import System
 from q2mm_accel.units import DEGREE, MDYNA_RAD2_TO_KCALMOLRAD2, MDYNA_TO_KCALMOLA2
 from q2mm_accel.writers.atom_types import AtomTypes, atom_types
 from q2mm_accel.writers.holding import BY_ATOMS, check_held, refusal
-from q2mm_accel.writers.names import atomic_number
+from q2mm_accel.writers.names import atomic_number, title_of
 from q2mm_accel.writers.nonbonded import common_factor, pair_table
 from q2mm_accel.writers.typed import check_centres, refused, single_types, type_values
 
@@ -66,7 +66,7 @@ def tinker_xyz(types: AtomTypes, molecule: int) -> str:
     """The coordinates of a molecule [Å] with the type and the neighbours of each atom."""
     system = types.molecules[molecule]
     own, near = system.molecule, topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
-    lines = [f"{own.n_atoms} {own.name}"]
+    lines = [f"{own.n_atoms} {title_of(own)}"]
     for atom, row in enumerate(own.coordinates.tolist()):
         words = [f"{x:.12f}" for x in row]
         number = types.of_atoms[molecule][atom] + 1

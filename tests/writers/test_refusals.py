@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from kinds_cases import damped_form, everything, forgotten_after
-from writer_cases import problem
+from writer_cases import READERS, problem
 
 from q2mm_accel import Background, Coordinate, ForceField, Kind, Parameter, System, register_kind, write_forcefield
 from q2mm_accel.errors import FormatError, InteropError, OutputError, ParameterError, TopologyError
@@ -155,6 +155,15 @@ def test_nothing_is_written_if_a_file_beside_cannot_be(tmp_path):
     with pytest.raises(OutputError, match="a.top.gro cannot be written: it is a folder"):
         write_forcefield(tmp_path / "a.top", forcefield, system)
     assert [path.name for path in tmp_path.iterdir()] == ["a.top.gro"]
+
+
+def test_a_name_does_no_harm(tmp_path):
+    system, forcefield = problem("methanol", "amber")
+    named = replace(system, molecule=replace(system.molecule, name='[ bonds ]\n#include "x" ; <&>%FLAG é'))
+    for suffix, read in READERS.items():
+        if suffix != ".fld":
+            write_forcefield(tmp_path / f"a{suffix}", forcefield, named)
+            assert read(tmp_path / f"a{suffix}", named).getNumParticles() == 6
 
 
 def test_json_says_where_a_force_field_comes_from(tmp_path):
