@@ -64,6 +64,8 @@ def _json(file: TextFile) -> dict[str, Any]:
         raise file.error(
             problem.lineno - 1, f"this is no JSON, or was cut: {problem.msg} (column {problem.colno})."
         ) from problem
+    except QMFileError:  # a ValueError too
+        raise
     except RecursionError as problem:
         raise file.wrong("its JSON is nested too deeply to be a result.") from problem
     except ValueError as problem:
