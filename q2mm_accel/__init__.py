@@ -7,12 +7,14 @@ and its exact gradient.
 from q2mm_accel.comparison import Comparison, compare
 from q2mm_accel.drivers import accelerate
 from q2mm_accel.interop.engine_objective import EngineObjective
+from q2mm_accel.interop.openmm_systems import OpenMMModel, from_openmm, to_openmm
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
 from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.reading import read_molecules
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import Background, System
@@ -24,6 +26,7 @@ from q2mm_accel.solvers.lane import Status
 from q2mm_accel.spectra import frequencies
 from q2mm_accel.stationary import relax_systems
 from q2mm_accel.validation import Validation, validate
+from q2mm_accel.writers.forcefields import write_forcefield
 
 __all__ = [
     "Background",
@@ -35,6 +38,7 @@ __all__ = [
     "FusedObjective",
     "Kind",
     "Molecule",
+    "OpenMMModel",
     "PairKind",
     "Parameter",
     "Prior",
@@ -49,11 +53,15 @@ __all__ = [
     "compare",
     "estimate_force_constants",
     "frequencies",
+    "from_openmm",
     "keep_compiled",
     "match_frequencies",
     "perceive",
+    "read_molecules",
     "register_form",
     "register_kind",
     "relax_systems",
+    "to_openmm",
     "validate",
+    "write_forcefield",
 ]

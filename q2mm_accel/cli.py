@@ -12,10 +12,11 @@ from scipy.optimize import OptimizeResult, minimize
 from q2mm_accel.datasets.modes import load_modes_problem, objective_of, solved
 from q2mm_accel.datasets.problems import PROBLEMS, FitProblem, load_problem
 from q2mm_accel.errors import MissingPackageError, NonFiniteError, OutputError, Q2MMAccelError, Q2MMAccelWarning
-from q2mm_accel.io.results import write_forcefield, write_json, write_table
+from q2mm_accel.io.results import write_json, write_table
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.report.summary import FitSummary, summarise, summarise_modes
 from q2mm_accel.validation import Validation, validate
+from q2mm_accel.writers.forcefields import write_forcefield
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """A process that evaluates and fits the small molecules on several devices, and prints what it found as JSON.
 
-Run as `shared_out.py devices` or `shared_out.py others` with four virtual devices, or in two processes at once as
-`shared_out.py hosts PORT NUMBER`, and `all` for more than losses and gradients.
+Run as `shared_out.py devices most`, `devices all` (which compares more) or `others` with four virtual devices, or in two
+processes at once as `shared_out.py hosts PORT NUMBER`.
 """
 
 import json
@@ -62,14 +62,10 @@ def everything(objective):
     }
 
 
-def a_fit(objective):
-    """The loss at the end of a short fit, for which molecules are shared out."""
-    return {"lbfgsb": objective.solve_native("lbfgsb", maxiter=3).fun}
-
-
 def fits(objective):
-    """That, and those of several starts, which are shared out themselves."""
-    return a_fit(objective) | {
+    """Losses at the ends of a fit, for which molecules are shared out, and of several starts, which are so themselves."""
+    return {
+        "lbfgsb": objective.solve_native("lbfgsb", maxiter=3).fun,
         "starts": objective.solve_native("levenberg-marquardt", n_starts=8, maxiter=3).starts["fun"].tolist(),
     }
 
@@ -88,7 +84,7 @@ def own_minima():
 if __name__ == "__main__":
     if sys.argv[1] == "hosts":
         shared = build(mesh=jax.make_mesh((4,), ("molecules",)))
-        report = everything(shared) | fits(shared) if "all" in sys.argv else both(shared) | a_fit(shared)
+        report = everything(shared) | fits(shared)
     elif sys.argv[1] == "devices":
         one, four = build(), build(devices=4)
         parts = everything if "all" in sys.argv else most

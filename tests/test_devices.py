@@ -104,17 +104,16 @@ def test_own_minima_on_four_devices_two_without_a_molecule_are_those_on_paper(re
     assert "does not hold 1 molecule(s)" in found["error"] and "hf: " in found["error"]
 
 
-def test_two_hosts_give_the_results_of_one_device(reports, parts):
+@all_parts
+def test_two_hosts_give_the_results_of_one_device(reports):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda number: reported(started("hosts", port, number, parts)), (0, 1)))
+        both = list(pool.map(lambda number: reported(started("hosts", port, number)), (0, 1)))
     for found in both:
-        expected, ends = reports["small"][0], reports["fits"][0]
-        everything = parts == "all"
-        assert_same(found, expected if everything else {name: expected[name] for name in ("fun", "jac")})
-        assert_same(found, ends if everything else {"lbfgsb": ends["lbfgsb"]}, tolerances.SHORT_FIT)
+        assert_same(found, reports["small"][0])
+        assert_same(found, reports["fits"][0], tolerances.SHORT_FIT)
 
 
 def test_a_copy_of_an_objective_is_on_one_device():

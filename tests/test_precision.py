@@ -25,6 +25,7 @@ STEPS = (0.0, 0.1, 0.3, 1.0, 1.0)
 """Largest changes of parameters from the start, in units of typical ones."""
 
 each_lower = pytest.mark.parametrize("precision", LOWER)
+mixed_first = pytest.mark.parametrize("precision", ["mixed", pytest.param("float32", marks=pytest.mark.exhaustive)])
 
 loaded = cache(load_problem)
 
@@ -77,7 +78,7 @@ def rh_enamide(form, precision):
 
 @pytest.mark.network
 @pytest.mark.parametrize("form", [pytest.param("harmonic", marks=pytest.mark.exhaustive), "mm3"])
-@each_lower
+@mixed_first
 def test_the_gradient_of_rh_enamide_is_that_of_float64_to_four_digits(form, precision):
     exact, objective = rh_enamide(form, "float64"), rh_enamide(form, precision)
     scale = exact.typical_scale
@@ -123,7 +124,7 @@ def test_compiled_functions_compute_in_the_precision_asked_for(precision, assemb
         assert found.dtype == after
 
 
-@each_lower
+@mixed_first
 def test_twice_the_residuals_times_their_jacobian_is_the_gradient(precision):
     objective, exact = every_kind(precision), every_kind("float64")
     for x in points(exact.space.forcefield):

@@ -148,7 +148,7 @@ def differentiable_places(forcefield):
     ("kinds", "form"),
     [
         *(pytest.param((kind,), "mm3", marks=pytest.mark.exhaustive) for kind in KINDS_OF_REFERENCES),
-        *((KINDS_OF_REFERENCES, form) for form in FORMS),
+        *(pytest.param(KINDS_OF_REFERENCES, form, marks=() if form == "mm3" else pytest.mark.exhaustive) for form in FORMS),
     ],
     ids=[*KINDS_OF_REFERENCES, *(f"all-{form}" for form in FORMS)],
 )

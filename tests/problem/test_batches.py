@@ -140,6 +140,7 @@ def test_second_derivatives_are_those_of_one_batch():
     np.testing.assert_allclose(found / np.outer(scale, scale), expected / np.outer(scale, scale), atol=tolerances.JAC)
 
 
+@pytest.mark.exhaustive
 def test_a_fit_with_batches_ends_where_one_without_does():
     found, expected = (waters(batch_size).solve_native("levenberg-marquardt") for batch_size in (2, None))
     assert found.fun == pytest.approx(expected.fun, rel=tolerances.SAME_MINIMUM)
