@@ -62,7 +62,15 @@ class Level:
 
 
 B3LYP = Level("b3lyp", "6-31+g*", True, False, 5, "B3LYP", "6-31+G(d), Cartesian d functions")
-B3LYP_FITTED = Level("b3lyp", "6-31g*", True, True, 3, "B3LYP, density fitting", "6-31G(d), Cartesian d functions")
+B3LYP_FITTED = Level(
+    "b3lyp",
+    "6-31g*",
+    True,
+    True,
+    3,
+    "B3LYP, density fitting, no rigid motions in the Hessian",
+    "6-31G(d), Cartesian d functions",
+)
 
 
 @dataclass(frozen=True)
@@ -202,6 +210,17 @@ def hessian_matrix(method: dft.rks.KohnShamDFT) -> np.ndarray:
     return (matrix + matrix.T) / 2
 
 
+def without_rigid_motions(hessian: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
+    """The Hessian with no curvature along translations and rotations, where a coarse grid leaves some (30 cm^-1)."""
+    centred = coordinates - coordinates.mean(axis=0)
+    axes = np.eye(3)
+    motions = [*(np.tile(axis, len(centred)) for axis in axes), *(np.cross(axis, centred).ravel() for axis in axes)]
+    rigid = np.linalg.qr(np.stack(motions, axis=1))[0]
+    others = np.eye(len(hessian)) - rigid @ rigid.T
+    projected = others @ hessian @ others
+    return (projected + projected.T) / 2
+
+
 def put_on_axis(molecule: gto.Mole) -> gto.Mole:
     """The linear molecule with every atom exactly on the z axis."""
     coordinates = molecule.atom_coords()
@@ -223,6 +242,8 @@ def compute(start: Start) -> dict[str, object]:
         raise RuntimeError(f"not a stationary point: the norm of the gradient is {gradient_norm:.1e} hartree/bohr")
 
     hessian = hessian_matrix(method)
+    if start.level.fitted:
+        hessian = without_rigid_motions(hessian, molecule.atom_coords())
     masses = np.array([COMMON_ISOTOPE_MASSES[number] for number in molecule.atom_charges()])  # not PySCF's mass numbers
     blocks = hessian.reshape(molecule.natm, 3, molecule.natm, 3).transpose(0, 2, 1, 3)
     modes = thermo.harmonic_analysis(molecule, blocks, imaginary_freq=False, mass=masses)
