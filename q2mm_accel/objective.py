@@ -58,6 +58,7 @@ from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
 from q2mm_accel.solvers.options import options_of
+from q2mm_accel.uncertainty import Linearized, Uncertainty, uncertainty_of
 
 _CACHED_POINTS = 4
 _BATCH_BYTES = 256 * 2**20
@@ -639,6 +640,40 @@ class FusedObjective:
             Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._stiffness_slopes),
             stiffness,
         )
+
+    def uncertainty(self, x: ArrayLike, scaled: bool = True, by_molecule: bool = False) -> Uncertainty:
+        """Standard errors at a minimum, correlations, and what the references do not determine.
+
+        Args:
+            x: the minimum, shape (n,).
+            scaled: whether weights are known up to a common factor only, which the deviations tell. Otherwise they are
+                1 / standard deviation, in the references' units.
+            by_molecule: whether `robust_errors` take deviations of the same molecule as related, which needs many molecules.
+
+        Returns:
+            The uncertainty, in the force field's units.
+
+        Raises:
+            UncertaintyError: there are no more references than parameters to be determined from them.
+            ParameterError, NonFiniteError: as for `fun`.
+        """
+        vector, space = parameter_vector(x, self.labels, "x"), self.space
+        units = space.forcefield.each(lambda parameter: parameter.unit)
+        linear = Linearized(
+            residuals=self.residuals(vector),
+            jacobian=self.residuals_jac(vector),
+            n_references=len(self.references),
+            groups=self.references.system,
+            x=vector,
+            lower=self.bounds.lb,
+            upper=self.bounds.ub,
+            typical=self.typical_scale,
+            scale=space.scale[space.free],
+            labels=self.labels,
+            units=tuple(units[number] for number in space.free),
+            references=self.reference_labels,
+        )
+        return uncertainty_of(linear, truth(scaled, "scaled", OptionError), truth(by_molecule, "by_molecule", OptionError))
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
         """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.
