@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import qr, solve
+from scipy.stats import t as student_t
 
 from q2mm_accel.errors import UncertaintyError
 
@@ -141,6 +142,23 @@ class Uncertainty:
     def robust_errors(self) -> np.ndarray:
         """The same of the sandwich estimate."""
         return np.sqrt(np.diag(self.robust_covariance))
+
+    def intervals(self, level: float = 0.95) -> np.ndarray:
+        """Where parameters are with that probability, by Student's distribution.
+
+        Args:
+            level: the probability, between 0 and 1.
+
+        Returns:
+            Shape (n, 2), lower and upper ends in the force field's units.
+
+        Raises:
+            UncertaintyError: a level that is no such number.
+        """
+        if not (isinstance(level, float) and 0.0 < level < 1.0):
+            raise UncertaintyError(f"level is {level!r:.60}; it is a probability, such as 0.95.")
+        reach = student_t.ppf(0.5 + 0.5 * level, self.degrees_of_freedom) * self.standard_errors
+        return np.stack([self.values - reach, self.values + reach], axis=1)
 
     @property
     def correlations(self) -> np.ndarray:
