@@ -124,7 +124,7 @@ def test_one_dihedral_cannot_tell_three_periodicities_apart():
     changes = dict(zip(combination.labels, combination.changes, strict=True))
     assert set(changes) <= {label for label in found.labels if label.startswith("torsion")}
     system = problem.systems[0]
-    angle = _dihedral(system.molecule.coordinates[system.terms("torsion").atoms[0]])
+    angle = _dihedral(system.molecule.coordinates[system.torsion_atoms[0]])
     torque = stiffness = size = 0.0
     for number, label in enumerate(label for label in problem.forcefield.labels if label.startswith("torsion")):
         n, phase = problem.forcefield.torsion_periodicities[number], np.deg2rad(problem.forcefield.torsion_phases[number])
