@@ -21,7 +21,10 @@ _LOOSE = 10.0
 """Typical changes: data with a larger standard error say nothing."""
 _PART = 1e-3
 """Parameters with a smaller part in a combination, in typical changes, are not named."""
+_WRITTEN = 4
+"""How many parameters of a combination are printed."""
 _LEAST_FREEDOM = 0.5
+"""Degrees of freedom from which on deviations tell their own size."""
 _CORRELATED = 0.95
 """From which absolute value on a correlation is listed."""
 _AT_BOUND = 1e-9
@@ -43,9 +46,10 @@ class Combination:
     units: tuple[str, ...]
 
     def __str__(self) -> str:
-        """The changes, each with its parameter."""
-        parts = zip(self.labels, self.changes, self.units, strict=True)
-        return ", ".join(f"{label} {change:+.3g} {unit}" for label, change, unit in parts)
+        """The changes, each with its parameter, the largest four of them."""
+        parts = list(zip(self.labels, self.changes, self.units, strict=True))
+        rest = f" and {len(parts) - _WRITTEN} smaller ones" if len(parts) > _WRITTEN else ""
+        return ", ".join(f"{label} {change:+.3g} {unit}" for label, change, unit in parts[:_WRITTEN]) + rest
 
 
 @dataclass(frozen=True, eq=False)
