@@ -26,7 +26,7 @@ _STYLE = {
 _PARITY_UNITS = {
     "frequency": "cm⁻¹",
     "normal_mode": "cm⁻¹",
-    "mode_displacement": "Å u^½",
+    "mode_displacement": "Å √u",
     "energy": "kcal/mol",
     "relative_energy": "kcal/mol",
     "force": "kcal/mol/Å",
@@ -77,13 +77,19 @@ def _array(values: list) -> np.ndarray:
 def _spectra(new_figure, record: dict):
     """Sticks of QM above, of the force field below: before and after, at the QM geometry and at its own minimum."""
     worst = sorted(record["molecules"], key=lambda each: -_rms(each["fitted own"], each["QM"]))[:_SPECTRA]
-    figure = new_figure(figsize=(7.2, 0.5 + 1.15 * len(worst)))
-    rows = (("QM", _QM), ("start at QM", _START), ("fitted at QM", _AT_QM), ("fitted own", _OWN))
+    figure = new_figure(figsize=(7.2, 0.5 + 1.3 * len(worst)))
+    rows = {
+        "QM": ("QM", _QM),
+        "start at QM": ("start, QM geometry", _START),
+        "start own": ("start, own minimum", _START),
+        "fitted at QM": ("fit, QM geometry", _AT_QM),
+        "fitted own": ("fit, own minimum", _OWN),
+    }
     for number, molecule in enumerate(worst):
         axes = figure.add_subplot(len(worst), 1, number + 1)
-        for place, (name, colour) in enumerate(rows):
+        for place, (name, (_, colour)) in enumerate(rows.items()):
             axes.vlines(_array(molecule[name]), -place - 0.4, -place + 0.4, color=colour, linewidth=1.2)
-        axes.set_yticks([0, -1, -2, -3], ["QM", "start", "fit, QM geometry", "fit, own minimum"])
+        axes.set_yticks(-np.arange(len(rows)), [title for title, _ in rows.values()])
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.set_title(molecule["name"])
     axes.set_xlabel("frequency (cm⁻¹)")
@@ -104,15 +110,21 @@ def _parity(new_figure, record: dict):
     for number, kind in enumerate(kinds):
         values = {name: _array(each) for name, each in record["parity"][kind].items()}
         axes = figure.add_subplot(rows, columns, number + 1)
-        axes.plot(values["QM"], values["start"], ".", color=_START, markersize=3, label="start")
-        axes.plot(values["QM"], values["fitted"], ".", color=_AT_QM, markersize=3, label="fit")
         ends = [np.nanmin(values["QM"]), np.nanmax(values["QM"])]
+        shown = {"start": _START, "fitted": _AT_QM}
         if ends[0] < ends[1]:
+            for name, colour in shown.items():
+                axes.plot(values["QM"], values[name], ".", color=colour, markersize=3, label=name)
             axes.plot(ends, ends, color=_QM, linewidth=0.6)
+            axes.set_xlabel("QM")
+            axes.set_ylabel("force field")
+        else:
+            axes.hist(list(map(values.get, shown)), bins=20, color=list(shown.values()), label=list(shown))
+            axes.set_xlabel(f"force field (QM {ends[0]:g})")
+            axes.set_ylabel("count")
+            axes.locator_params(axis="x", nbins=4)
         unit = _PARITY_UNITS.get(kind, "")
         axes.set_title(kind.replace("_", " ") + (f" ({unit})" if unit else ""))
-        axes.set_xlabel("QM")
-        axes.set_ylabel("force field")
     figure.axes[0].legend(frameon=False, fontsize=7)
     return figure
 
