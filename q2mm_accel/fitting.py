@@ -83,6 +83,29 @@ class Fit:
             found.append(f"{len(bars.vague)} parameters known worse than a noticeable change: {_some(bars.vague)}.")
         return tuple(found)
 
+    def record(self, command: str = "") -> dict:
+        """Everything that reports tell, as plain values (report/record.py); `command` says how the fit was made."""
+        return record_of(self, command)
+
+    def save(self, folder: str | PathLike, command: str = "") -> Path:
+        """Write forcefield.json, fit.json (the record), frequencies.csv, and report.html where its packages are installed.
+
+        Args:
+            folder: made if it does not exist; files in it are replaced.
+            command: how the fit was made, for its provenance.
+
+        Returns:
+            The folder.
+
+        Raises:
+            OutputError: it cannot be made or written.
+        """
+        return save_fit(self, folder, command)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return body_of(self.record())
+
     def __str__(self) -> str:
         """What was fitted, how well, and what to distrust."""
         parts = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in self.history)

@@ -16,7 +16,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
+from q2mm_accel.errors import (
+    NonFiniteError,
+    OptionError,
+    ParameterError,
+    ReferenceDataError,
+    RelaxationError,
+    TopologyError,
+)
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.interop.engines import is_known
@@ -30,7 +37,15 @@ from q2mm_accel.kernel.jacobian import turned_jacobian
 from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
 from q2mm_accel.kernel.stiffness import stiffness_slopes
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector, truth
+from q2mm_accel.model.arguments import (
+    as_tuple,
+    bounds_between,
+    instance,
+    parameter_rows,
+    parameter_vector,
+    real_array,
+    truth,
+)
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.reference_table import ReferenceTable
@@ -381,6 +396,21 @@ class FusedObjective:
             return slice(len(self.references))
         priors = len(self.problem.references.present) + np.arange(len(self.inputs.priors.weight))
         return np.concatenate([np.arange(len(self.references)), priors])
+
+    def reweighted(self, weights: ArrayLike) -> Self:
+        """The same objective with other weights, without compiling anything again: of parts of the data, or resampled ones.
+
+        Args:
+            weights: shape (R,), of `references`, 0 or above; those of 0 count nothing.
+
+        Raises:
+            ReferenceDataError: another shape, or a weight that is negative or not finite.
+        """
+        values = real_array(weights, "weights", ReferenceDataError, shape=(len(self.references),))
+        if (values < 0.0).any():
+            number = int(np.argmin(values))
+            raise ReferenceDataError(f"weights[{number}] is {values[number]}; a weight is 0 or above.")
+        return _opened(type(self), replace(self.inputs, weights=values))
 
     def expand(self, x: ArrayLike) -> np.ndarray:
         """All parameters of the force field at x, shape (n_parameters,), in its units."""

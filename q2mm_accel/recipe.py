@@ -92,7 +92,7 @@ class FitProblem:
         if start.form in _LINEAR_FORMS:
             return objective.solve_linear(self.stiffness)
         harmonic = ForceField(form="harmonic", labels=start.labels, limits=start.limits, **start.arrays)
-        first = self.objective(harmonic).solve_linear(self.stiffness)
+        first = self.objective(harmonic).reweighted(objective.inputs.weights).solve_linear(self.stiffness)
         return objective.solve_native("levenberg-marquardt", x0=first.x, maxiter=maxiter, **options)
 
 

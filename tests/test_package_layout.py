@@ -20,13 +20,15 @@ LAYERS = (
     ("devices", "memory", "io"),
     ("interop",),
     ("inputs",),
-    ("solvers",),
+    ("solvers", "uncertainty"),
     ("objective",),
     ("spectra", "stationary"),
     ("validation",),
-    ("drivers", "comparison"),
+    ("drivers", "comparison", "recipe"),
+    ("crossvalidation", "report"),
+    ("fitting",),
     ("__init__",),
-    ("report", "datasets", "cli", "benchmark"),
+    ("datasets", "cli", "benchmark"),
 )
 """Modules and packages, each of which may import what stands before it or beside it; `__init__` holds the public names."""
 UNTRACED = {"errors": "jax", "units": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}

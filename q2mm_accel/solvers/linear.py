@@ -310,9 +310,9 @@ def _soft(modes: list[_Modes], predictions: np.ndarray, part: float) -> list[_He
 
 
 def _modes_of(inputs: FitInputs) -> list[_Modes]:
-    """Of all systems whose references hold all elements of their normal modes."""
+    """Of all systems whose references hold all elements of their normal modes, with weights above 0."""
     references, results = inputs.references, []
-    chosen = references.is_kind("normal_mode")
+    chosen = references.is_kind("normal_mode") & (inputs.weights > 0.0)
     for system in np.unique(references.system[chosen]):
         modes, rows = inputs.systems[system].molecule.normal_modes, np.flatnonzero(chosen & (references.system == system))
         count = len(modes.eigenvalues)
