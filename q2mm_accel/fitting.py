@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +19,9 @@ from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.recipe import FitProblem, prepare
+from q2mm_accel.report.page import body_of
+from q2mm_accel.report.record import record_of
+from q2mm_accel.report.saving import save_fit
 from q2mm_accel.uncertainty import Uncertainty
 from q2mm_accel.validation import Validation, validate
 
@@ -87,20 +92,9 @@ class Fit:
         """Everything that reports tell, as plain values (report/record.py); `command` says how the fit was made."""
         return record_of(self, command)
 
-    def save(self, folder: str | PathLike, command: str = "") -> Path:
-        """Write forcefield.json, fit.json (the record), frequencies.csv, and report.html where its packages are installed.
-
-        Args:
-            folder: made if it does not exist; files in it are replaced.
-            command: how the fit was made, for its provenance.
-
-        Returns:
-            The folder.
-
-        Raises:
-            OutputError: it cannot be made or written.
-        """
-        return save_fit(self, folder, command)
+    def save(self, folder: str | PathLike, command: str = "", report: bool = True) -> Path:
+        """Write forcefield.json, fit.json (the record), frequencies.csv and report.html to a folder, as `save_fit` does."""
+        return save_fit(self, folder, command, report)
 
     def _repr_html_(self) -> str:
         """For notebooks."""

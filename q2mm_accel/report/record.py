@@ -6,17 +6,20 @@ import platform
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from q2mm_accel.errors import ResultError
-from q2mm_accel.fitting import Fit
 from q2mm_accel.io.atomic import checked_path
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
 from q2mm_accel.model.system import System
 from q2mm_accel.validation import Deviations, MoleculeValidation
+
+if TYPE_CHECKING:
+    from q2mm_accel.fitting import Fit
 
 _FORMAT = "q2mm_accel fit 1"
 _POINTS = 1500
@@ -29,7 +32,7 @@ Record = dict
 """Of strings, numbers, lists and dictionaries; numbers that do not exist are None."""
 
 
-def record_of(fit: Fit, command: str = "") -> Record:
+def record_of(fit: "Fit", command: str = "") -> Record:
     """Everything that a report tells about a fit.
 
     Args:
@@ -142,7 +145,7 @@ def _deviations(found: Deviations) -> dict:
     return {"names": list(found.names), "values": _numbers(found.values)}
 
 
-def _parity(fit: Fit) -> dict:
+def _parity(fit: "Fit") -> dict:
     """Of each kind of reference its values and what start and fit have for them; of many the worst and some others."""
     objective, references = fit.objective, fit.objective.references
     computed = {name: objective.predictions(x) for name, x in (("start", objective.x0), ("fitted", fit.result.x))}
@@ -159,7 +162,7 @@ def _parity(fit: Fit) -> dict:
     return found
 
 
-def _parameters(fit: Fit) -> list[dict]:
+def _parameters(fit: "Fit") -> list[dict]:
     objective, start, end, bars = fit.objective, fit.problem.forcefield, fit.forcefield, fit.uncertainty
     free = {number: place for place, number in enumerate(objective.space.free.tolist())}
     units, members = end.each(lambda parameter: parameter.unit), _members(fit.problem.systems, end)
