@@ -14,6 +14,7 @@ from scipy.optimize import OptimizeResult
 from q2mm_accel.errors import OptionError, ParameterError, ReferenceDataError, SaddleWarning, TopologyError, warn_user
 from q2mm_accel.model.arguments import as_tuple, instance
 from q2mm_accel.model.forcefield import ForceField
+from q2mm_accel.model.kinds import KINDS, Kind
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
@@ -156,6 +157,39 @@ def prepare(
         )
     least = (CROWDED_STIFFNESS if crowded else STIFFNESS) if stiffness is None else stiffness
     return FitProblem(systems, start, references, priors=known, active=moving, stiffness=least)
+
+
+def outline(problem: FitProblem, objective: FusedObjective) -> dict:
+    """What would be fitted, without fitting: counts, data against parameters, bounds, memory.
+
+    Args:
+        problem: the problem.
+        objective: its objective.
+
+    Returns:
+        Names and values, to be printed or written as JSON.
+    """
+    forcefield, bounds = problem.forcefield, objective.bounds
+    kinds = [name for name in KINDS if forcefield.n_types(name)]
+    near = (objective.x0 <= bounds.lb) | (objective.x0 >= bounds.ub)
+    parameters, data = len(objective.labels), len(objective.references)
+    return {
+        "form": forcefield.form,
+        "molecules": [f"{each.molecule.name} ({each.molecule.n_atoms} atoms)" for each in problem.systems],
+        "transition states": [each.molecule.name for each in problem.systems if each.molecule.turned],
+        "terms": [f"{_terms(problem.systems, name)} {name} of {forcefield.n_types(name)} types" for name in kinds],
+        "parameters": parameters,
+        "frozen parameters": forcefield.n_parameters - parameters,
+        "data": data,
+        "data per parameter": round(data / max(parameters, 1), 1),
+        "at a bound from the start": [label for label, there in zip(objective.labels, near, strict=True) if there],
+        "memory (MB)": round(objective.memory_estimate.total / 2**20, 1),
+    }
+
+
+def _terms(systems: Iterable[System], kind: str) -> int:
+    chosen = [system for system in systems if kind in (*system.kinds, *system.pair_kinds)]
+    return sum(len(each.terms(kind)[0] if isinstance(KINDS[kind], Kind) else each.pairs(kind).atoms) for each in chosen)
 
 
 def _perceived(molecules, form: str, options: dict) -> tuple[list[System], ForceField]:

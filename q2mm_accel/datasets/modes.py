@@ -9,7 +9,7 @@ from q2mm_accel.recipe import METAL_DISPLACEMENT, SADDLE_TOLERANCE, FitProblem, 
 
 
 def load_modes_problem(
-    name: str, form: str = "harmonic", urey_bradley: bool = True, couplings: bool = False, vdw: bool = False
+    name: str, form: str = "harmonic", urey_bradley: bool | str = True, vdw: bool = False, **options
 ) -> FitProblem:
     """A problem: stay at the QM geometry and vibrate there as QM says, with all the terms that the geometry shows.
 
@@ -19,8 +19,8 @@ def load_modes_problem(
         name: one of `PROBLEMS`. "rh-enamide" is fetched at the first call.
         form: functional form.
         urey_bradley: whether outer atoms of angles get distance terms.
-        couplings: whether bonds and angles that share atoms are coupled.
         vdw: whether atoms more than two bonds apart have van der Waals terms, with UFF's parameters; these are not fitted.
+        options: further ones of `prepare`.
 
     Returns:
         The problem.
@@ -30,15 +30,12 @@ def load_modes_problem(
         MissingPackageError: "rh-enamide" without q2mm, whose readers it needs.
     """
     metals = name == "rh-enamide"
-    return prepare(
-        _molecules(name),
-        form,
-        bond_tolerance=SADDLE_TOLERANCE if name in TRANSITION_STATES else 1.3,
-        urey_bradley="all" if urey_bradley and metals else urey_bradley,
-        couplings=couplings,
-        vdw=vdw,
-        displacement=METAL_DISPLACEMENT if metals and not vdw else None,
-    )
+    if name in TRANSITION_STATES:
+        options.setdefault("bond_tolerance", SADDLE_TOLERANCE)
+    if metals and not vdw:
+        options.setdefault("displacement", METAL_DISPLACEMENT)
+    outer = "all" if urey_bradley and metals else urey_bradley
+    return prepare(_molecules(name), form, urey_bradley=outer, vdw=vdw, **options)
 
 
 def _molecules(name: str) -> list[Molecule]:
