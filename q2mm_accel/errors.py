@@ -24,6 +24,10 @@ class HessianError(MoleculeError):
     """A quantum-mechanical Hessian has the wrong shape, symmetry, invariance or content."""
 
 
+class QMFileError(MoleculeError):
+    """A file of quantum chemistry is missing, damaged or incomplete, or its parts do not belong together."""
+
+
 class TopologyError(Q2MMAccelError, ValueError):
     """A term refers to atoms or types that do not exist, occurs twice, or has no defined coordinate."""
 

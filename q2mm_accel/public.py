@@ -11,6 +11,7 @@ from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Paramet
 from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import perceive
+from q2mm_accel.model.reading import read_molecules
 from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import Background, System
@@ -59,6 +60,7 @@ __all__ = [
     "keep_compiled",
     "match_frequencies",
     "perceive",
+    "read_molecules",
     "register_form",
     "register_kind",
     "relax_systems",

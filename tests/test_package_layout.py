@@ -13,6 +13,7 @@ import q2mm_accel
 
 LAYERS = (
     ("errors", "units", "runtime"),
+    ("readers",),
     ("model",),
     ("parameters",),
     ("problem",),
@@ -31,9 +32,9 @@ LAYERS = (
     ("datasets", "cli", "benchmark"),
 )
 """Modules and packages, each of which may import what stands before it or beside it; `__init__` holds the public names."""
-UNTRACED = {"errors": "jax", "units": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}
+UNTRACED = {"errors": "jax", "units": "jax", "readers": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}
 """What layers that compute with NumPy do not import; `problem` registers its arrays with JAX."""
-OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "pyscf", "pandas")
+OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "pyscf", "pandas", "iodata", "cclib", "ase", "psi4")
 """Packages that are not imported before they are needed."""
 
 FOLDER = Path(q2mm_accel.__file__).parent

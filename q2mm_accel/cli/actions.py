@@ -87,7 +87,7 @@ def compare_objective(name: str, points: int) -> int:
     with _progress():
         found = compare(objective, FusedObjective.from_q2mm(objective), points)
     print(found)
-    return HELD if found.agree else NOT_HELD
+    return HELD if found.agrees else NOT_HELD
 
 
 def write_report(folder: str, output: str | None) -> int:

@@ -1,9 +1,10 @@
 """A molecule as quantum chemistry describes it: elements, coordinates, energy, Hessian."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,8 +14,12 @@ from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
 from q2mm_accel.model.elements import element_of
 from q2mm_accel.model.hessians import square_hessian
 from q2mm_accel.model.plausibility import CHECKS, check_geometry, checked_hessian
+from q2mm_accel.model.printed import check_printed
 from q2mm_accel.model.saddle import TURNS, check_saddle, inverted, method_c
 from q2mm_accel.model.vibrations import NormalModes, normal_modes_of
+from q2mm_accel.readers.objects import ase_record, psi4_record, pyscf_record
+from q2mm_accel.readers.pairs import read_file
+from q2mm_accel.readers.record import QMRecord
 from q2mm_accel.units import FREQUENCY_FACTOR
 
 
@@ -119,6 +124,118 @@ class Molecule:
             hessian = checked_hessian(self.name, *parts)
             hessian.flags.writeable = False
             object.__setattr__(self, "hessian", hessian)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        hessian: str | os.PathLike[str] | bool | None = None,
+        name: str | None = None,
+        charge: int | None = None,
+        multiplicity: int | None = None,
+        waived: str | Iterable[str] = (),
+    ) -> Self:
+        """A molecule from a file that a QM program wrote; `q2mm_accel.readers` has a table of the formats.
+
+        Args:
+            path: Gaussian's or Q-Chem's .fchk, Gaussian's .log, ORCA's .hess, Q-Chem's .out, GAMESS's .dat, QCSchema JSON of
+                Psi4 or QCEngine, .xyz, `coord` or Molden (with `hessian`), or our .npz.
+            format: one of `q2mm_accel.readers.FORMATS`; by default what the file's name or content say.
+            hessian: a second file, for geometries without one: .npy [hartree/bohr²], xtb's `hessian`, or any file that is
+                read. None takes what xtb wrote beside the geometry where that is clear: `NAME.hessian` beside `NAME.xyz` or
+                `NAME.xtbopt.xyz`; `hessian` beside `xtbopt.xyz` or the folder's only geometry. False takes none.
+            name: by default the file's, without its suffix.
+            charge: [e]; by default what the file says, and 0 where it says nothing.
+            multiplicity: 2S + 1; by default what the file says, and 1 where it says nothing.
+            waived: checks that are left out, as for `Molecule`.
+
+        Returns:
+            The molecule with all that the file has: Hessian, gradient, energy, and the masses with which the program worked.
+
+        Raises:
+            QMFileError: the file is missing, damaged, cut or of an unknown format; or its printed frequencies do not follow
+                from its Hessian within 0.5 cm⁻¹.
+            MoleculeError, UnitError, HessianError: what it holds cannot be right, as for `Molecule`.
+            MissingPackageError: a package that reads such files is not installed.
+        """
+        record = read_file(path, format, hessian)
+        return cls._of_record(record, record.path.stem if name is None else name, charge, multiplicity, waived)
+
+    @classmethod
+    def from_pyscf(cls, calculation: Any, hessian: ArrayLike | None = None, name: str = "", gradient: bool = True) -> Self:
+        """A molecule from PySCF.
+
+        Args:
+            calculation: a mean-field object that has been run, or its Hessian object.
+            hessian: shape (N, N, 3, 3) as PySCF has it, or (3N, 3N) [hartree/bohr²]; by default it is computed, unless the
+                Hessian object has it already.
+            name: by default the formula.
+            gradient: whether to compute the gradient; without, the geometry counts as stationary.
+
+        Raises:
+            QMFileError: not such an object, not converged, or with ghost atoms.
+            MoleculeError, UnitError, HessianError: as for `Molecule`.
+        """
+        return cls._of_record(pyscf_record(calculation, hessian, gradient), name)
+
+    @classmethod
+    def from_ase(
+        cls, atoms: Any, hessian: Any = None, name: str = "", charge: int | None = None, multiplicity: int | None = None
+    ) -> Self:
+        """A molecule from ASE; energy and forces are those that its calculator has already.
+
+        Args:
+            atoms: an `Atoms` object without periodic directions.
+            hessian: shape (3N, 3N) or (N, 3, N, 3) [eV/Å²], or ASE's `VibrationsData` or `Vibrations`.
+            name: by default the formula.
+            charge: [e]; 0 by default.
+            multiplicity: 2S + 1; 1 by default.
+
+        Raises:
+            QMFileError: not such an object, periodic, or vibrations of something else.
+            MoleculeError, UnitError, HessianError: as for `Molecule`.
+        """
+        return cls._of_record(ase_record(atoms, hessian), name, charge, multiplicity)
+
+    @classmethod
+    def from_psi4(cls, wavefunction: Any, name: str = "") -> Self:
+        """A molecule from Psi4.
+
+        Args:
+            wavefunction: that of `psi4.hessian(..., return_wfn=True)` or `psi4.frequency(..., return_wfn=True)`.
+            name: by default the formula.
+
+        Raises:
+            QMFileError: not such an object, without a Hessian, or with ghost atoms.
+            MoleculeError, UnitError, HessianError: as for `Molecule`.
+        """
+        return cls._of_record(psi4_record(wavefunction), name)
+
+    @classmethod
+    def _of_record(
+        cls,
+        record: QMRecord,
+        name: str,
+        charge: int | None = None,
+        multiplicity: int | None = None,
+        waived: str | Iterable[str] = (),
+    ) -> Self:
+        """A checked molecule of what was read; errors name the file."""
+        said = {"charge": record.charge if charge is None else charge}
+        said |= {"multiplicity": record.multiplicity if multiplicity is None else multiplicity}
+        fields = ("symbols", "coordinates", "hessian", "energy", "gradient", "masses")
+        values = {field: getattr(record, field) for field in fields}
+        try:
+            molecule = cls(
+                **values, **{key: value for key, value in said.items() if value is not None}, name=name, waived=waived
+            )
+        except MoleculeError as error:
+            raise type(error)(f"{record.path}: {error}") from error
+        if molecule.hessian is not None and record.frequencies is not None:
+            parts = (molecule.hessian, molecule.coordinates, molecule.masses, record.frequencies, record.signed)
+            check_printed(str(record.path), *parts)
+        return molecule
 
     @property
     def n_atoms(self) -> int:

@@ -1,0 +1,37 @@
+"""Many files of quantum chemistry at once."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from q2mm_accel.errors import MoleculeError, QMFileError
+from q2mm_accel.model.molecule import Molecule
+
+
+def read_molecules(paths: Iterable[str | os.PathLike[str]], **options: Any) -> list[Molecule]:
+    """Molecules of several files, or one error about all that are bad.
+
+    Args:
+        paths: the files, in any mixture of formats.
+        options: for `Molecule.read`, the same for all.
+
+    Returns:
+        A molecule per file, in their order.
+
+    Raises:
+        QMFileError: some cannot be read; the message lists them all, each with its reason.
+        MissingPackageError: a package that reads such files is not installed.
+    """
+    if isinstance(paths, str | os.PathLike):
+        raise QMFileError(f"paths is {str(paths)!r}; give a list of paths, such as sorted(Path('qm').glob('*.fchk')).")
+    molecules, reasons = [], []
+    for path in paths:
+        try:
+            molecules.append(Molecule.read(path, **options))
+        except MoleculeError as error:
+            reasons.append(str(error))
+    if reasons:
+        total = len(molecules) + len(reasons)
+        listed = "\n".join(f"  {reason}" for reason in reasons)
+        raise QMFileError(f"{len(reasons)} of {total} files cannot be used:\n{listed}")
+    return molecules
