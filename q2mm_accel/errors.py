@@ -48,6 +48,10 @@ class InteropError(Q2MMAccelError, ValueError):
     """Another package's object cannot be carried over without changing its meaning."""
 
 
+class FormatError(InteropError):
+    """A file format cannot hold a force field without changing its meaning; the message names the terms, and other formats."""
+
+
 class EngineError(Q2MMAccelError, RuntimeError):
     """An engine of another package failed at a molecule, or the process that it ran in ended, hung or did not start.
 

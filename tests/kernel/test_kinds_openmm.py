@@ -1,4 +1,4 @@
-"""The Amber form and the kinds of terms beyond the first five against OpenMM's Reference platform."""
+"""Every kind of term in every form, as `build_openmm` makes it, against OpenMM's Reference platform."""
 
 from dataclasses import replace
 from functools import cache
@@ -7,30 +7,50 @@ import numpy as np
 import openmm
 import pytest
 import tolerances
-from helpers import evaluate_all
-from kinds_cases import everything
-from oracles.openmm_amber import CHARGE_SCALE, COULOMB, KINDS, AmberEngine
+from helpers import evaluate, evaluate_all
+from kinds_cases import damped_form, everything, forgotten_after
+from oracles.openmm_engine import OpenMMEngine
 
-from q2mm_accel import relax_systems
+from q2mm_accel import (
+    Background,
+    Coordinate,
+    ForceField,
+    Kind,
+    Molecule,
+    Parameter,
+    System,
+    register_form,
+    register_kind,
+    relax_systems,
+)
+from q2mm_accel.errors import InteropError, ParameterError
+from q2mm_accel.interop.openmm_build import CHARGE_SCALE, COULOMB, build_openmm
 from q2mm_accel.kernel import potentials
 from q2mm_accel.model.kinds import KINDS as OURS
 from q2mm_accel.model.kinds import pair_kinds
+from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.units import KCAL_TO_KJ
+
+OWN = Kind("own", 2, Coordinate("distance", (0, 1)), Parameter("own_constants", "k", "kcal/mol Å", (0.0, 9.0), 1.0))
+NONBONDED = {"amber": ("vdw", "coulomb")}
+"""What OpenMM's force "nonbonded" holds in a form; only charges otherwise."""
+KINDS = (*(kind for kind in OURS if kind not in ("vdw", "coulomb")), "nonbonded")
+"""OpenMM's forces, in which Amber's pairs are a single one."""
 
 
 @cache
-def system_and_forcefield():
-    """Methanol off its minimum with all kinds but given pairs; some pairs in full, others with Amber's 1-4 factors."""
-    (system,), forcefield = everything("amber", names=("methanol",))
+def system_and_forcefield(form="amber"):
+    """Methanol off its minimum with all kinds; some pairs in full, others with Amber's 1-4 factors."""
+    (system,), forcefield = everything(form, names=("methanol",))
     one_four = system.arrays["vdw_factors"] == 0.5
     assert one_four.any() and not one_four.all()
-    factors = np.where(one_four, 1.0 / 1.2, 1.0)
-    return replace(system, coulomb_factors=factors, special_vdw_atoms=(), special_vdw_types=()), forcefield
+    return replace(system, coulomb_factors=np.where(one_four, 1.0 / 1.2, 1.0)), forcefield
 
 
-def only(system, kinds):
+def only(system, kinds, form="amber"):
     """The system with these kinds of OpenMM's forces and no other."""
-    wanted = {name for kind in kinds for name in (("vdw", "coulomb") if kind == "pairs" else (kind,))}
+    pairs = NONBONDED.get(form, ("coulomb",))
+    wanted = {name for kind in kinds for name in (pairs if kind == "nonbonded" else (kind,))}
     counts = {kind: len(system.pairs(kind).atoms if kind in pair_kinds() else system.terms(kind)[0]) for kind in OURS}
     return system.without({kind: np.full(count, kind not in wanted) for kind, count in counts.items()})
 
@@ -43,13 +63,14 @@ def evaluations():
     """OpenMM's, and ours for every choice of `SWITCHED_ON` in one program."""
     system, forcefield = system_and_forcefield()
     results = evaluate_all([only(system, kinds) for kinds in SWITCHED_ON], forcefield)
-    return AmberEngine(system, forcefield), dict(zip(SWITCHED_ON, results, strict=True))
+    engine = OpenMMEngine(system, forcefield)
+    assert set(engine.kinds) == set(KINDS)
+    return engine, dict(zip(SWITCHED_ON, results, strict=True))
 
 
-@pytest.mark.parametrize("kinds", SWITCHED_ON, ids=lambda kinds: kinds[0] if len(kinds) == 1 else "all")
-def test_every_kind_of_term_agrees_with_openmm(kinds):
-    engine, found = evaluations()
-    ours, scale = found[kinds], sum(abs(engine.energy([kind])) for kind in kinds)
+def assert_agree(ours, engine, kinds):
+    """Energy, forces and Hessian of both programs."""
+    scale = sum(abs(engine.energy([kind])) for kind in kinds)
     forces, hessian = engine.forces(kinds), engine.hessian(kinds)
     errors = {
         "OPENMM_ENERGY": abs(ours.energy - engine.energy(kinds)) / scale,
@@ -59,6 +80,78 @@ def test_every_kind_of_term_agrees_with_openmm(kinds):
     for name, error in errors.items():
         print(f"{'+'.join(kinds)} {name}: {error:.1e}, allowed {getattr(tolerances, name):.0e}")
         assert error <= getattr(tolerances, name), f"{name} of {'+'.join(kinds)}: {error:.2e}"
+
+
+@pytest.mark.parametrize("kinds", SWITCHED_ON, ids=lambda kinds: kinds[0] if len(kinds) == 1 else "all")
+def test_every_kind_of_term_agrees_with_openmm(kinds):
+    engine, found = evaluations()
+    assert_agree(found[kinds], engine, kinds)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("form", ["harmonic", "mm3"])
+def test_every_kind_of_term_agrees_with_openmm_in_other_forms(form):
+    system, forcefield = system_and_forcefield(form)
+    engine = OpenMMEngine(system, forcefield)
+    assert set(engine.kinds) == {*KINDS, "vdw"}
+    for_openmm = [*((kind,) for kind in engine.kinds), engine.kinds]
+    found = evaluate_all([only(system, kinds, form) for kinds in for_openmm], forcefield)
+    for kinds, ours in zip(for_openmm, found, strict=True):
+        assert_agree(ours, engine, kinds)
+
+
+BENT = 7.0
+"""[degrees] From a straight angle, where terms have faded to a part."""
+
+
+def nearly_straight():
+    """Four atoms in a chain, whose first angle is nearly straight and whose second is 110 degrees."""
+    bent, wide = np.radians(BENT), np.radians(70.0)
+    points = [[-np.cos(bent), np.sin(bent), 0.0], [0.0, 0.0, 0.0], [1.4, 0.0, 0.0], [1.4 + np.cos(wide), 0.4, np.sin(wide)]]
+    return Molecule(["H", "C", "O", "H"], points, waived=CHECKS)
+
+
+def test_terms_that_fade_near_straight_angles_agree_with_openmm():
+    """Damped torsions, and MM3's couplings of bonds with angles."""
+    bonds = {"bond_force_constants": [300.0], "bond_lengths": [1.1]}
+    angles = {"angle_force_constants": [50.0], "angle_values": [150.0]}
+    terms = {"bond_atoms": [(0, 1), (1, 2)], "bond_types": [0, 0], "angle_atoms": [(0, 1, 2)], "angle_types": [0]}
+    couplings = {
+        "stretch_bend_atoms": [(0, 1, 2)],
+        "stretch_bend_types": [0],
+        "bond_bend_atoms": [(2, 1, 0)],
+        "bond_bend_types": [0],
+    }
+    faded = System(nearly_straight(), **terms, **couplings)
+    mm3 = ForceField("mm3", **bonds, **angles, stretch_bend_force_constants=[40.0], bond_bend_force_constants=[-30.0])
+    turned = System(nearly_straight(), torsion_atoms=[(0, 1, 2, 3)], torsion_types=[0])
+    with forgotten_after():
+        damped = ForceField(damped_form(), torsion_force_constants=[1.3], torsion_periodicities=[3], torsion_phases=[40.0])
+        for system, forcefield in ((faded, mm3), (turned, damped)):
+            engine = OpenMMEngine(system, forcefield)
+            assert_agree(evaluate(system, forcefield), engine, engine.kinds)
+
+
+def test_what_openmm_cannot_compute_is_refused_by_name():
+    system, forcefield = system_and_forcefield()
+    size = system.molecule.n_atoms
+    background = Background(0.0, np.zeros((size, 3)), np.zeros((3 * size, 3 * size)))
+    with pytest.raises(InteropError, match=f"{system.molecule.name}: a background .*to_openmm"):
+        build_openmm(system.with_background(background), forcefield)
+    clipped = ForceField("harmonic-clipped", arrays=forcefield.arrays)
+    with pytest.raises(InteropError, match="'angle' has no OpenMM formula. Take the form without clipping"):
+        build_openmm(system, clipped)
+    negative = replace(forcefield, vdw_epsilons=-forcefield.vdw_epsilons)
+    with pytest.raises(ParameterError, match=r"vdw_epsilons\[\d\] of atom 0 is -.*below 0"):
+        build_openmm(system, negative)
+    with forgotten_after():
+        register_form("steeper", like="amber", bond=lambda d, k, r0: k * d**4)
+        with pytest.raises(InteropError, match="'steeper' the energy of the kind 'bond' has no OpenMM formula"):
+            build_openmm(system, ForceField("steeper", arrays=forcefield.arrays))
+        register_kind(OWN, lambda distance, k: k / distance)
+        own = System(system.molecule, arrays=system.arrays, own_atoms=[(0, 1)], own_types=[0])
+        with pytest.raises(InteropError, match="'own' is a kind of your own"):
+            build_openmm(own, ForceField("amber", arrays=forcefield.arrays, own_constants=[1.0]))
 
 
 def changed(forcefield, seed):
@@ -71,7 +164,7 @@ def changed(forcefield, seed):
 def test_parameters_changed_in_place_agree_with_openmm(seed):
     """Kind by kind, in the program that has evaluated all of them before, and in the context that has."""
     (system, forcefield), (first, before) = system_and_forcefield(), evaluations()
-    engine, other = AmberEngine(system, forcefield), changed(forcefield, seed)
+    engine, other = OpenMMEngine(system, forcefield), changed(forcefield, seed)
     engine.set_parameters(other)
     found = evaluate_all([only(system, kinds) for kinds in SWITCHED_ON], other)
     for kinds, ours in zip(SWITCHED_ON, found, strict=True):
@@ -88,7 +181,7 @@ def test_minima_with_every_kind_of_term_are_those_of_openmm():
     couplings = ("stretch_stretch", "stretch_bend", "bond_bend", "bend_bend")
     fields = {f"{kind}_force_constants": 0.2 * getattr(forcefield, f"{kind}_force_constants") for kind in couplings}
     forcefield = replace(forcefield, **fields)
-    engine = AmberEngine(system, forcefield)
+    engine = OpenMMEngine(system, forcefield)
     for seed in (None, 1, 2):
         own = forcefield if seed is None else changed(forcefield, seed)
         engine.set_parameters(own)

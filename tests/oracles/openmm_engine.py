@@ -1,17 +1,13 @@
-"""The harmonic form evaluated by OpenMM (Reference platform, double precision), with one force per kind of term.
-
-OpenMM's springs are 1/2 k x², ours are k x²; it counts in kJ, nm and radian.
-"""
+"""OpenMM (Reference platform, double precision) as an independent evaluator of what `build_openmm` makes of a system."""
 
 import numpy as np
 import openmm
 
+from q2mm_accel.interop.openmm_build import NM, build_openmm
 from q2mm_accel.units import KCAL_TO_KJ
 
-KINDS = ("bond", "angle", "torsion", "vdw", "urey_bradley")
-NM = 0.1
-"""nm per Å."""
-TWELVE_SIX = "4 * epsilon * ((sigma / r)^12 - (sigma / r)^6)"
+ITEMS = ("Bond", "Angle", "Torsion", "Particle", "Exception")
+"""What forces of OpenMM hold parameters of."""
 
 
 class OpenMMEngine:
@@ -19,101 +15,86 @@ class OpenMMEngine:
 
     Args:
         system: molecule and terms; no angle may be exactly linear (OpenMM takes an arccosine).
-        forcefield: a force field of the harmonic form.
+        forcefield: a force field of any form.
     """
 
     def __init__(self, system, forcefield):
         """Build the OpenMM system and its context."""
-        if forcefield.form != "harmonic":
-            raise ValueError(f"the OpenMM oracle knows the harmonic form, not {forcefield.form!r}")
-        self.system = system
-        self.forces_by_kind = {
-            "bond": openmm.HarmonicBondForce(),
-            "angle": openmm.HarmonicAngleForce(),
-            "torsion": openmm.PeriodicTorsionForce(),
-            "vdw": openmm.CustomBondForce(TWELVE_SIX),
-            "urey_bradley": openmm.HarmonicBondForce(),
-        }
-        for name in ("sigma", "epsilon"):
-            self.forces_by_kind["vdw"].addPerBondParameter(name)
-        engine = openmm.System()
-        for mass in system.molecule.masses:
-            engine.addParticle(float(mass))
-        for group, kind in enumerate(KINDS):
-            force = self.forces_by_kind[kind]
+        self.system, self.model = system, build_openmm(system, forcefield)  # which owns its forces
+        self.forces_by_kind = {force.getName(): force for force in self.model.getForces()}
+        for group, force in enumerate(self.forces_by_kind.values()):
             force.setForceGroup(group)
-            add = {"angle": "addAngle", "torsion": "addTorsion"}.get(kind, "addBond")
-            for atoms, parameters in _terms(kind, system, forcefield):
-                getattr(force, add)(*atoms, *parameters)
-            engine.addForce(force)
-        platform = openmm.Platform.getPlatformByName("Reference")
-        self.context = openmm.Context(engine, openmm.VerletIntegrator(0.001), platform)
-        self.set_positions(system.molecule.coordinates)
+        self.context = context_of(self.model, system.molecule.coordinates)
+
+    @property
+    def kinds(self):
+        """Names of its forces."""
+        return tuple(self.forces_by_kind)
 
     def set_positions(self, coordinates):
         """Move the atoms; coordinates (n_atoms, 3) [Å]."""
-        self.context.setPositions([openmm.Vec3(*(float(x) * NM for x in row)) for row in coordinates])
+        self.context.setPositions(np.array(coordinates) * NM)
 
     def set_parameters(self, forcefield):
         """Change every parameter in place, without a new context."""
-        for kind in KINDS:
-            force = self.forces_by_kind[kind]
-            change = {"angle": "setAngleParameters", "torsion": "setTorsionParameters"}.get(kind, "setBondParameters")
-            for term, (atoms, parameters) in enumerate(_terms(kind, self.system, forcefield)):
-                getattr(force, change)(term, *atoms, *parameters)
+        model = build_openmm(self.system, forcefield)
+        for new in model.getForces():
+            force = self.forces_by_kind[new.getName()]
+            for item in ITEMS:
+                if not hasattr(new, f"getNum{item}s") or not hasattr(new, f"set{item}Parameters"):
+                    continue
+                for number in range(getattr(new, f"getNum{item}s")()):
+                    parameters = getattr(new, f"get{item}Parameters")(number)
+                    getattr(force, f"set{item}Parameters")(number, *parameters)
             force.updateParametersInContext(self.context)
 
-    def _state(self, kinds, **wanted):
-        return self.context.getState(groups={KINDS.index(kind) for kind in kinds}, **wanted)
+    def _groups(self, kinds):
+        return {self.kinds.index(kind) for kind in (self.kinds if kinds is None else kinds)}
 
-    def energy(self, kinds=KINDS):
-        """Energy of the kinds of terms that are switched on [kcal/mol]."""
-        energy = self._state(kinds, getEnergy=True).getPotentialEnergy()
-        return energy.value_in_unit(openmm.unit.kilojoule_per_mole) / KCAL_TO_KJ
+    def energy(self, kinds=None):
+        """Energy of the kinds of terms that are switched on, all by default [kcal/mol]."""
+        return energy_of(self.context, self._groups(kinds))
 
-    def forces(self, kinds=KINDS):
+    def forces(self, kinds=None):
         """Forces -dE/dx, shape (n_atoms, 3) [kcal/mol/Å]."""
-        forces = self._state(kinds, getForces=True).getForces(asNumpy=True)
-        unit = openmm.unit.kilojoule_per_mole / openmm.unit.nanometer
-        return np.array(forces.value_in_unit(unit)) * NM / KCAL_TO_KJ
+        return forces_of(self.context, self._groups(kinds))
 
-    def hessian(self, kinds=KINDS, step=1e-4):
-        """Central differences of the forces, shape (3 n_atoms, 3 n_atoms) [kcal/mol/Å²]; step [Å]."""
-        here = np.array(self.system.molecule.coordinates)
-        columns = []
-        for coordinate in range(here.size):
-            sides = []
-            for sign in (1, -1):
-                moved = here.copy()
-                moved.flat[coordinate] += sign * step
-                self.set_positions(moved)
-                sides.append(self.forces(kinds).ravel())
-            columns.append((sides[1] - sides[0]) / (2 * step))
-        self.set_positions(here)
-        return np.array(columns).T
+    def hessian(self, kinds=None):
+        """Central differences of the forces, shape (3 n_atoms, 3 n_atoms) [kcal/mol/Å²]."""
+        return hessian_of(self.context, self.system.molecule.coordinates, self._groups(kinds))
 
 
-def _terms(kind, system, forcefield):
-    """Atoms and OpenMM parameters of every term of a kind."""
-    if kind == "vdw":
-        for pair in system.vdw_pairs:
-            types = system.vdw_types[pair]
-            sigma = np.sqrt(np.prod(2.0 * forcefield.vdw_radii[types] / 2.0 ** (1.0 / 6.0)))
-            epsilon = np.sqrt(np.prod(forcefield.vdw_epsilons[types]))
-            yield pair.tolist(), ([sigma * NM, epsilon * KCAL_TO_KJ],)
-        return
-    for atoms, row in zip(*system.terms(kind), strict=True):
-        yield atoms.tolist(), parameters_of(kind, forcefield, row)
+def context_of(model, coordinates):
+    """A context of an OpenMM System at coordinates [Å]."""
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(model, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(np.array(coordinates) * NM)
+    return context
 
 
-def parameters_of(kind, forcefield, row):
-    if kind == "bond":
-        spring, rest = forcefield.bond_force_constants[row], forcefield.bond_lengths[row]
-        return rest * NM, 2.0 * spring * KCAL_TO_KJ / NM**2
-    if kind == "urey_bradley":
-        spring, rest = forcefield.urey_bradley_force_constants[row], forcefield.urey_bradley_lengths[row]
-        return rest * NM, 2.0 * spring * KCAL_TO_KJ / NM**2
-    if kind == "angle":
-        return np.deg2rad(forcefield.angle_values[row]), 2.0 * forcefield.angle_force_constants[row] * KCAL_TO_KJ
-    periodicity, phase = int(forcefield.torsion_periodicities[row]), np.deg2rad(forcefield.torsion_phases[row])
-    return periodicity, phase, forcefield.torsion_force_constants[row] * KCAL_TO_KJ
+def energy_of(context, groups=-1):
+    """[kcal/mol]."""
+    energy = context.getState(getEnergy=True, groups=groups).getPotentialEnergy()
+    return energy.value_in_unit(openmm.unit.kilojoule_per_mole) / KCAL_TO_KJ
+
+
+def forces_of(context, groups=-1):
+    """Shape (n_atoms, 3) [kcal/mol/Å]."""
+    forces = context.getState(getForces=True, groups=groups).getForces(asNumpy=True)
+    unit = openmm.unit.kilojoule_per_mole / openmm.unit.nanometer
+    return np.array(forces.value_in_unit(unit)) * NM / KCAL_TO_KJ
+
+
+def hessian_of(context, coordinates, groups=-1, step=1e-4):
+    """Central differences of the forces at coordinates [Å], shape (3 n_atoms, 3 n_atoms) [kcal/mol/Å²]; step [Å]."""
+    here, columns = np.array(coordinates), []
+    for coordinate in range(here.size):
+        sides = []
+        for sign in (1, -1):
+            moved = here.copy()
+            moved.flat[coordinate] += sign * step
+            context.setPositions(moved * NM)
+            sides.append(forces_of(context, groups).ravel())
+        columns.append((sides[1] - sides[0]) / (2 * step))
+    context.setPositions(here * NM)
+    return np.array(columns).T
