@@ -24,7 +24,6 @@ from q2mm_accel.fitting import fit
 from q2mm_accel.io.results import read_forcefield
 from q2mm_accel.model.adopting import adopt
 from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.reading import read_molecules
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.parameters.priors import Prior
@@ -32,7 +31,6 @@ from q2mm_accel.recipe import FitProblem, outline, prepare
 from q2mm_accel.report.page import html_of, markdown_of
 from q2mm_accel.report.record import read_record
 from q2mm_accel.validation import Validation, validate
-from q2mm_accel.writers import write_forcefield
 
 
 def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> int:
@@ -46,6 +44,8 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
     found.save(folder, command=shlex.join(["q2mm-accel", *sys.argv[1:]]))
     written = ["forcefield.json", "fit.json", "frequencies.csv", "report.html"]
     for suffix in request.options.get("export", ()):
+        from q2mm_accel.writers import write_forcefield
+
         written.append(f"forcefield.{suffix.lstrip('.')}")
         write_forcefield(folder / written[-1], found.forcefield, problem.systems)
     _answer(found.record() if as_json else None, str(found))
