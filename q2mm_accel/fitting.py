@@ -13,12 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import OptimizeResult
 
-from q2mm_accel.errors import Q2MMAccelWarning, UncertaintyError, warn_user
+from q2mm_accel.errors import OptionError, Q2MMAccelWarning, UncertaintyError, warn_user
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.recipe import FitProblem, prepare
+from q2mm_accel.recipe import FitProblem, prepare, refined
 from q2mm_accel.report.page import body_of
 from q2mm_accel.report.record import record_of
 from q2mm_accel.report.saving import save_fit
@@ -49,6 +50,7 @@ class Fit:
         problem: what was fitted to what, and the start.
         objective: its objective.
         result: of the solver; `result.x` is the fitted x.
+        start: the force field before.
         forcefield: the fitted one.
         before: what the start did by itself.
         validation: what the fitted force field does by itself.
@@ -60,6 +62,7 @@ class Fit:
     problem: FitProblem
     objective: FusedObjective
     result: OptimizeResult
+    start: ForceField
     forcefield: ForceField
     before: Validation
     validation: Validation
@@ -122,11 +125,14 @@ class Fit:
 
 
 def fit(
-    molecules: Molecule | Iterable[Molecule] | System | Iterable[System] | FitProblem,
+    molecules: Molecule | Iterable[Molecule] | System | Iterable[System] | FitProblem | FusedObjective,
     form: str | None = None,
     *,
+    refine: str | None = None,
     maxiter: int = 1000,
     progress: Callable[[str], None] | None = None,
+    checkpoint: str | PathLike | None = None,
+    resume: str | PathLike | None = None,
     **options,
 ) -> Fit:
     """Fit a force field to QM Hessians, so that it holds its molecules and vibrates like them, and say what it is worth.
@@ -135,10 +141,15 @@ def fit(
     go on by Levenberg and Marquardt's method), the result relaxed and compared with QM, and its parameters given error bars.
 
     Args:
-        molecules: with Hessians; or, with `forcefield=`, systems; or what `prepare` gives.
+        molecules: with Hessians; or, with `forcefield=`, systems; or what `prepare` gives; or an objective, whose loss is
+            then minimized by `FusedObjective.solve_native`.
         form: functional form, "harmonic" by default.
+        refine: whether to go on from the solution with references that only count near one: "frequencies" or "geometry", as
+            `refined` says.
         maxiter: largest number of steps where the form is not harmonic.
         progress: called with a line of text when a stage begins; `print` will do.
+        checkpoint: a file to save the state of these steps to, as for `FusedObjective.solve_native`.
+        resume: a checkpoint to go on from.
         options: of `prepare`: forcefield, active, priors, displacement, stiffness, couplings, urey_bradley, vdw, ...
 
     Returns:
@@ -150,20 +161,44 @@ def fit(
     watch = _Watch(progress)
     with _noted() as notes:
         with watch.stage("perceive"):
-            problem = molecules if isinstance(molecules, FitProblem) else prepare(molecules, form, **options)
+            problem, objective = _posed(molecules, form, options)
         with watch.stage("build and compile"):
-            objective = problem.objective()
+            objective = problem.objective() if objective is None else objective
             watch.loss = objective.fun(objective.x0)
+        start = objective.forcefield(objective.x0)
         with watch.stage("solve"):
-            result = problem.solve(objective, maxiter)
+            steps = {"maxiter": maxiter, "checkpoint": checkpoint, "resume": resume}
+            if isinstance(molecules, FusedObjective):
+                result = objective.solve_native(**steps)
+            else:
+                result = problem.solve(objective, **({"maxiter": maxiter} if refine else steps))
             watch.loss = float(result.fun)
+        if refine is not None:
+            with watch.stage(f"refine {refine}"):
+                problem = refined(problem, objective.forcefield(result.x), refine)
+                objective = problem.objective()
+                result = objective.solve_native("levenberg-marquardt", **steps)
+                watch.loss = float(result.fun)
         forcefield = objective.forcefield(result.x)
         with watch.stage("validate"):
-            before, after = (validate(problem.systems, each) for each in (objective.forcefield(objective.x0), forcefield))
+            before, after = (validate(problem.systems, each) for each in (start, forcefield))
             watch.rmsd = after.frequency_rmsd
         with watch.stage("error bars"):
             bars = _uncertainty(objective, result.x)
-    return Fit(problem, objective, result, forcefield, before, after, bars, tuple(watch.stages), tuple(notes))
+    return Fit(problem, objective, result, start, forcefield, before, after, bars, tuple(watch.stages), tuple(notes))
+
+
+def _posed(posed, form: str | None, options: dict) -> tuple[FitProblem, FusedObjective | None]:
+    """The problem, and its objective where there is one already."""
+    if not isinstance(posed, FitProblem | FusedObjective):
+        return prepare(posed, form, **options), None
+    if form is not None or options:
+        names = ", ".join([*(["form"] if form else []), *options])
+        raise OptionError(f"{names}: a problem that has been prepared says that itself. Give it to `prepare`.")
+    if isinstance(posed, FitProblem):
+        return posed, None
+    start, references = posed.forcefield(posed.x0), ReferenceData(posed.references)
+    return FitProblem(list(posed.systems), start, references), posed
 
 
 def _uncertainty(objective: FusedObjective, x: np.ndarray) -> Uncertainty | None:

@@ -15,17 +15,22 @@ from q2mm_accel.errors import OptionError, ParameterError, ReferenceDataError, S
 from q2mm_accel.model.arguments import as_tuple, instance
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS, Kind
+from q2mm_accel.model.matching import match_frequencies
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.perceive import perceive
-from q2mm_accel.model.references import ReferenceData
+from q2mm_accel.model.references import Reference, ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import FusedObjective
 from q2mm_accel.parameters.priors import Prior
 from q2mm_accel.parameters.selection import selected
+from q2mm_accel.solvers.linear import checked_stiffness
+from q2mm_accel.spectra import frequencies
 
 DISPLACEMENT = 100.0
 """Weight of displacements along modes [1/(Å u^1/2)]: 0.01 Å u^1/2 count as much as 50 cm⁻¹."""
+FREQUENCY = 0.02
+"""Weight of frequencies [1/cm⁻¹]: 50 cm⁻¹ count as 1."""
 METAL_DISPLACEMENT = 300.0
 """The same for large sets with metals, whose types hold their molecules less tightly."""
 CROWDED_DISPLACEMENT, STIFFNESS, CROWDED_STIFFNESS = 150.0, 0.5, 0.65
@@ -131,7 +136,7 @@ def prepare(
         The problem.
 
     Raises:
-        OptionError: options for perceiving terms beside a force field.
+        OptionError: options for perceiving terms beside a force field; a stiffness that it cannot have.
         ReferenceDataError: fewer data than parameters.
         Q2MMAccelError: as for `perceive`, `estimate_force_constants` and `ReferenceData.add_normal_modes`.
 
@@ -155,8 +160,40 @@ def prepare(
             f"{int(moving.sum())} parameters are to be fitted to {len(references)} data. Share types (by='element'), leave "
             "terms out, freeze parameters (active=), or give priors."
         )
-    least = (CROWDED_STIFFNESS if crowded else STIFFNESS) if stiffness is None else stiffness
+    least = (CROWDED_STIFFNESS if crowded else STIFFNESS) if stiffness is None else checked_stiffness(stiffness)
     return FitProblem(systems, start, references, priors=known, active=moving, stiffness=least)
+
+
+def refined(problem: FitProblem, forcefield: ForceField, aim: str) -> FitProblem:
+    """The same problem with references that only count near a solution, to go on from it.
+
+    Args:
+        problem: what was solved.
+        forcefield: its solution.
+        aim: "frequencies": QM's, each of the mode that has its place now, with the displacements of the problem kept.
+            "geometry": QM's bonds, angles and torsions at the force field's own minimum, and the frequencies there.
+
+    Returns:
+        The problem, with the solution as its start.
+
+    Raises:
+        OptionError: another aim.
+    """
+    references = ReferenceData()
+    if aim == "frequencies":
+        references = ReferenceData([each for each in problem.references if each.kind == "mode_displacement"])
+        computed = frequencies(problem.systems, forcefield)
+        for number, system in enumerate(problem.systems):
+            values, modes = match_frequencies(system.molecule, computed[number])
+            references.add_frequencies(values, modes, weight=FREQUENCY, system=number)
+    elif aim == "geometry":
+        for number, system in enumerate(problem.systems):
+            references.add_geometry(system.molecule, number)
+            for mode, value in enumerate(system.molecule.normal_modes.frequencies):
+                references.add(Reference("relaxed_frequency", float(value), FREQUENCY, number, mode))
+    else:
+        raise OptionError(f"refine is {aim!r:.60}; it is 'frequencies', 'geometry' or None.")
+    return replace(problem, forcefield=forcefield, references=references)
 
 
 def outline(problem: FitProblem, objective: FusedObjective) -> dict:

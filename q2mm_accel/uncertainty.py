@@ -140,12 +140,12 @@ class Uncertainty:
     @property
     def standard_errors(self) -> np.ndarray:
         """Shape (n,), in the force field's units: infinite where nothing determines a parameter, NaN at bounds."""
-        return np.sqrt(np.diag(self.covariance))
+        return np.sqrt(np.maximum(np.diag(self.covariance), 0.0))
 
     @property
     def robust_errors(self) -> np.ndarray:
         """The same of the sandwich estimate."""
-        return np.sqrt(np.diag(self.robust_covariance))
+        return np.sqrt(np.maximum(np.diag(self.robust_covariance), 0.0))  # rounding can leave variances of 0 below it
 
     def intervals(self, level: float = 0.95) -> np.ndarray:
         """Where parameters are with that probability, by Student's distribution.

@@ -20,6 +20,7 @@ LAYERS = (
     ("kernel",),
     ("devices", "memory", "io"),
     ("interop",),
+    ("writers",),
     ("inputs",),
     ("solvers", "uncertainty"),
     ("objective",),
@@ -28,10 +29,10 @@ LAYERS = (
     ("drivers", "comparison", "recipe"),
     ("crossvalidation", "report"),
     ("fitting",),
-    ("__init__",),
+    ("public", "__init__"),
     ("datasets", "cli", "benchmark"),
 )
-"""Modules and packages, each of which may import what stands before it or beside it; `__init__` holds the public names."""
+"""Modules and packages, each of which may import what stands before it or beside it; `public` holds the public names."""
 UNTRACED = {"errors": "jax", "units": "jax", "readers": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}
 """What layers that compute with NumPy do not import; `problem` registers its arrays with JAX."""
 OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "pyscf", "pandas", "iodata", "cclib", "ase", "psi4")

@@ -5,11 +5,8 @@ from importlib.metadata import version
 
 import click
 
+from q2mm_accel.cli.codes import BAD_INPUT, HELD, INTERRUPTED
 from q2mm_accel.errors import Q2MMAccelError
-
-HELD, NOT_HELD, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all is well; a result that should not be trusted, which is then said; an input that cannot be used, in one
-line; Ctrl-C."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return BAD_INPUT
     except click.Abort:
-        print("q2mm-accel: interrupted; nothing was written.", file=sys.stderr)
+        print("q2mm-accel: interrupted.", file=sys.stderr)
         return INTERRUPTED
     except Q2MMAccelError as error:
         print(f"q2mm-accel: {error}", file=sys.stderr)
@@ -71,6 +68,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 
 @commands.command()
 @_fitted
+@click.option("--refine", type=click.Choice(["frequencies", "geometry"]), help="Go on from the solution with these.")
 @click.option("--maxiter", type=click.IntRange(1), help="Most steps, where the form is not harmonic (default: 1000).")
 @click.option("--output", type=click.Path(), help="Folder for the results (default: q2mm-accel-fit/NAME).")
 @click.option("--export", multiple=True, metavar="SUFFIX", help="Also write the force field as .xml, .frcmod, .top, ...")

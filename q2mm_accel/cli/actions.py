@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from q2mm_accel.cli import HELD, NOT_HELD
+from q2mm_accel.cli.codes import HELD, INTERRUPTED, NOT_HELD
 from q2mm_accel.cli.configuration import Request, request_of
 from q2mm_accel.comparison import compare
 from q2mm_accel.datasets.modes import load_modes_problem
@@ -30,17 +30,27 @@ from q2mm_accel.parameters.priors import Prior
 from q2mm_accel.recipe import FitProblem, outline, prepare
 from q2mm_accel.report.page import html_of, markdown_of
 from q2mm_accel.report.record import read_record
+from q2mm_accel.solvers.lane import Status
 from q2mm_accel.validation import Validation, validate
+
+_GO_ON = "Interrupted: go on from the best point so far with the same command and --resume."
 
 
 def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> int:
     """Fit, print, save."""
     request = request_of(words, options)
     folder = Path(request.options.get("output") or Path("q2mm-accel-fit") / request.name)
-    _make(folder)
     with _progress() as report:
         problem = _problem(request)
-        found = fit(problem, maxiter=request.options.get("maxiter", 1000), progress=report)
+        _make(folder)
+        state = folder / "checkpoint"
+        resumed = state if request.options.get("resume") else None
+        try:
+            found = fit(problem, **_steps(request), progress=report, checkpoint=state, resume=resumed)
+        except KeyboardInterrupt:
+            if state.exists():
+                _say(_GO_ON)
+            raise
     found.save(folder, command=shlex.join(["q2mm-accel", *sys.argv[1:]]))
     written = ["forcefield.json", "fit.json", "frequencies.csv", "report.html"]
     for suffix in request.options.get("export", ()):
@@ -50,6 +60,10 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
         write_forcefield(folder / written[-1], found.forcefield, problem.systems)
     _answer(found.record() if as_json else None, str(found))
     _say(f"Written to {folder}: {', '.join(written)}")
+    if found.result.get("status") == Status.INTERRUPTED:
+        _say(_GO_ON)
+        return INTERRUPTED
+    state.unlink(missing_ok=True)
     return HELD if found.validation.held and found.result.success else NOT_HELD
 
 
@@ -113,6 +127,11 @@ def list_datasets(as_json: bool) -> int:
         )
     _answer(found if as_json else None, "\n".join(f"{name:20}{text}" for name, text in found.items()))
     return HELD
+
+
+def _steps(request: Request) -> dict[str, Any]:
+    """Options of `fit` itself."""
+    return {name: request.options[name] for name in ("refine", "maxiter") if name in request.options}
 
 
 def _problem(request: Request) -> FitProblem:

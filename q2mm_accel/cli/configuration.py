@@ -21,6 +21,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "vdw": bool,
     "displacement": (int, float),
     "stiffness": (int, float),
+    "refine": str,
     "maxiter": int,
     "bond_tolerance": (int, float),
     "impropers": bool,
@@ -32,7 +33,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "priors": dict,
 }
 """What a TOML file may say, and what type each value has."""
-_NOT_PREPARED = ("inputs", "output", "export", "maxiter", "resume", "priors")
+_NOT_PREPARED = ("output", "export", "refine", "maxiter", "resume", "priors")
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ def _parity(fit: "Fit") -> dict:
 
 
 def _parameters(fit: "Fit") -> list[dict]:
-    objective, start, end, bars = fit.objective, fit.problem.forcefield, fit.forcefield, fit.uncertainty
+    objective, start, end, bars = fit.objective, fit.start, fit.forcefield, fit.uncertainty
     free = {number: place for place, number in enumerate(objective.space.free.tolist())}
     units, members = end.each(lambda parameter: parameter.unit), _members(fit.problem.systems, end)
     lower, upper = end.bounds.lb, end.bounds.ub

@@ -244,6 +244,15 @@ def _checked(inputs: FitInputs, stiffness: float | None) -> float | None:
         )
     if inputs.precision != "float64":
         raise OptionError(f"a direct solve needs precision='float64', but the objective has {inputs.precision!r}.")
+    return checked_stiffness(stiffness)
+
+
+def checked_stiffness(stiffness: float | None) -> float | None:
+    """A part of QM's stiffness, or None.
+
+    Raises:
+        OptionError: it is no number from 0 to below 1.
+    """
     if stiffness is None:
         return None
     part = float(real_array(stiffness, "stiffness", OptionError, shape=()))
