@@ -689,11 +689,14 @@ class FusedObjective:
         """
         vector, space = parameter_vector(x, self.labels, "x"), self.space
         units = space.forcefield.each(lambda parameter: parameter.unit)
+        counting = np.flatnonzero(self.inputs.weights > 0.0)
+        rows = np.concatenate([counting, np.arange(len(self.references), len(self.residual_labels))])
+        names = self.reference_labels
         linear = Linearized(
-            residuals=self.residuals(vector),
-            jacobian=self.residuals_jac(vector),
-            n_references=len(self.references),
-            groups=self.references.system,
+            residuals=self.residuals(vector)[rows],
+            jacobian=self.residuals_jac(vector)[rows],
+            n_references=len(counting),
+            groups=self.references.system[counting],
             x=vector,
             lower=self.bounds.lb,
             upper=self.bounds.ub,
@@ -701,7 +704,7 @@ class FusedObjective:
             scale=space.scale[space.free],
             labels=self.labels,
             units=tuple(units[number] for number in space.free),
-            references=self.reference_labels,
+            references=[names[number] for number in counting],
         )
         return uncertainty_of(linear, truth(scaled, "scaled", OptionError), truth(by_molecule, "by_molecule", OptionError))
 
