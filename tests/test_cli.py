@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +141,29 @@ def test_a_toml_file_says_all(tmp_path, capsys):
     assert problem.stiffness == 0.25 and problem.priors[0].width == 500.0 and problem.forcefield.form == "mm3"
 
 
+CONFIGURATIONS = sorted((Path(__file__).resolve().parent.parent / "examples" / "configurations").glob("*.toml"))
+MY_OBJECTIVE = """
+from q2mm_cases import water_objective
+objective = water_objective()
+"""
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_the_configurations_of_the_examples_can_be_fitted(path, tmp_path, monkeypatch):
+    shutil.copy(path, tmp_path)
+    molecule = load_molecule("h2o2")
+    for number in (1, 2):
+        values = {"symbols": molecule.symbols, "coordinates": molecule.coordinates, "hessian": molecule.hessian}
+        np.savez(tmp_path / f"conformer_{number}.npz", **values)
+    (tmp_path / "my_objective.py").write_text(MY_OBJECTIVE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    posed = actions._posed(request_of([path.name], {}))
+    assert len(posed.systems) == {"conformers": 2, "several_molecules": 4}.get(path.stem, 1) and (
+        path.stem == "q2mm_objective"
+    ) == isinstance(posed, FusedObjective)
+
+
 def assert_one_line(capsys, *words):
     """Standard error ends with one line of ours with these words."""
     errors = capsys.readouterr().err
@@ -174,7 +199,8 @@ def test_bad_input_is_one_line_and_status_2_and_leaves_nothing_behind(fault, tmp
         ("inputs = ['water']\nforms = 'mm3'", ("no key 'forms'", "nearest is 'form'")),
         ("inputs = ['water']\nmaxiter = 'many'", ("maxiter is 'many'", "must be a int")),
         ("inputs = ['water']\nvdw = 1", ("vdw is 1", "must be a bool")),
-        ("form = 'mm3'", ("inputs is missing",)),
+        ("form = 'mm3'", ("either inputs",)),
+        ("inputs = ['water']\nq2mm = 'a:b'", ("either inputs",)),
         ("inputs = ['*.nothing']", ("no file is named",)),
         ("inputs = [", ("is not TOML",)),
     ],

@@ -41,12 +41,12 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
     request = request_of(words, options)
     folder = Path(request.options.get("output") or Path("q2mm-accel-fit") / request.name)
     with _progress() as report:
-        problem = _problem(request)
+        posed = _posed(request)
         _make(folder)
         state = folder / "checkpoint"
         resumed = state if request.options.get("resume") else None
         try:
-            found = fit(problem, **_steps(request), progress=report, checkpoint=state, resume=resumed)
+            found = fit(posed, **_steps(request), progress=report, checkpoint=state, resume=resumed)
         except KeyboardInterrupt:
             if state.exists():
                 _say(_GO_ON)
@@ -57,7 +57,7 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
         from q2mm_accel.writers import write_forcefield
 
         written.append(f"forcefield.{suffix.lstrip('.')}")
-        write_forcefield(folder / written[-1], found.forcefield, problem.systems)
+        write_forcefield(folder / written[-1], found.forcefield, found.problem.systems)
     _answer(found.record() if as_json else None, str(found))
     _say(f"Written to {folder}: {', '.join(written)}")
     if found.result.get("status") == Status.INTERRUPTED:
@@ -132,6 +132,21 @@ def list_datasets(as_json: bool) -> int:
 def _steps(request: Request) -> dict[str, Any]:
     """Options of `fit` itself."""
     return {name: request.options[name] for name in ("refine", "maxiter") if name in request.options}
+
+
+def _objective_of_q2mm(name: str) -> Any:
+    """What a module of the user's own calls so."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise OptionError(f"{name}: {error}. Give MODULE:OBJECTIVE, a Python module and q2mm's objective in it.") from error
+
+
+def _posed(request: Request) -> FitProblem | FusedObjective:
+    name = request.options.get("q2mm")
+    return _problem(request) if name is None else FusedObjective.from_q2mm(_objective_of_q2mm(name))
 
 
 def _problem(request: Request) -> FitProblem:

@@ -12,6 +12,7 @@ from q2mm_accel.errors import OptionError
 
 KEYS: dict[str, type | tuple[type, ...]] = {
     "inputs": list,
+    "q2mm": str,
     "output": str,
     "export": list,
     "form": str,
@@ -33,7 +34,7 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "priors": dict,
 }
 """What a TOML file may say, and what type each value has."""
-_NOT_PREPARED = ("output", "export", "refine", "maxiter", "resume", "priors")
+_NOT_PREPARED = ("q2mm", "output", "export", "refine", "maxiter", "resume", "priors")
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,10 @@ def request_of(words: Sequence[str], options: dict[str, Any]) -> Request:
         raise OptionError(f"{files[0]} says itself what to fit: name other inputs in it, as inputs = [...].")
     content = _read(Path(files[0]))
     inputs = [each for entry in content.pop("inputs", []) for each in _expanded(str(entry), Path(files[0]).parent)]
-    if not inputs:
-        raise OptionError(f'{files[0]}: inputs is missing; name files or data sets, as inputs = ["*.fchk"].')
+    if bool(inputs) == ("q2mm" in content):
+        raise OptionError(
+            f'{files[0]}: give either inputs, files or data sets such as inputs = ["*.fchk"], or q2mm = "module:objective".'
+        )
     return Request(tuple(inputs), {**content, **given}, Path(files[0]).stem)
 
 
