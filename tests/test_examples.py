@@ -11,16 +11,17 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "examples"
 NEEDS_PYSCF = {"generate_data.py"}
 EXPECTED = {
-    "migrate_from_q2mm.py": r"They agree(?s:.*)solve_native +loss (\d+\.\d+)(?s:.*)last parameters: \d",
-    "fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
-    "fit_native.py": r"solve_native lbfgsb +(\d+\.\d+)e-0(?s:.*)\nsolve_native levenberg-marquardt(?s:.*)Converged",
-    "multi_start.py": r"(?m:^ +\d+ +(\d+\.\d+)e[+-]\d+ )(?s:.*)Best of 16 starts: number (?s:.*)fitted",
-    "resume.py": r"native, interrupted +loss (\d+\.\d+)e(?s:.*)last bit: True(?s:.*)resumed natively (?s:.*)Converged",
+    "02_error_bars.py": r"8 of 9 directions(?s:.*)no data tell apart: torsion(?s:.*)left out, all: (\d+\.\d+) cm",
+    "09_migrate_from_q2mm.py": r"They agree(?s:.*)solve_native +loss (\d+\.\d+)(?s:.*)last parameters: \d",
+    "05_fit_with_scipy.py": r"RMSD of \d+ frequencies: (\d+\.\d+) cm",
+    "06_fit_native.py": r"solve_native lbfgsb +(\d+\.\d+)e-0(?s:.*)\nsolve_native levenberg-marquardt(?s:.*)Converged",
+    "07_multi_start.py": r"(?m:^ +\d+ +(\d+\.\d+)e[+-]\d+ )(?s:.*)Best of 16 starts: number (?s:.*)fitted",
+    "08_resume.py": r"native, interrupted +loss (\d+\.\d+)e(?s:.*)last bit: True(?s:.*)resumed natively (?s:.*)Converged",
 }
 """What a script must print; the number in brackets."""
 
 SCRIPTS = sorted(path.name for path in FOLDER.glob("*.py") if path.name not in NEEDS_PYSCF)
-AS_USERS = "fit_with_scipy.py"
+AS_USERS = "05_fit_with_scipy.py"
 """The script that the default run compiles as users do; the exhaustive tests compile the others so too."""
 
 
