@@ -49,7 +49,7 @@ class InteropError(Q2MMAccelError, ValueError):
 
 
 class FormatError(InteropError):
-    """A file format cannot hold a force field without changing its meaning; the message names the terms, and other formats."""
+    """A file format cannot hold a force field without changing its meaning; the message names terms and other formats."""
 
 
 class EngineError(Q2MMAccelError, RuntimeError):

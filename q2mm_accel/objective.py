@@ -34,8 +34,9 @@ from q2mm_accel.kernel import loss as kernel
 from q2mm_accel.kernel.curvature import gauss_newton
 from q2mm_accel.kernel.hessian import whole_mechanics
 from q2mm_accel.kernel.jacobian import turned_jacobian
-from q2mm_accel.kernel.relaxation import SENTENCES, Outcome, relax
+from q2mm_accel.kernel.relaxation import relax, relaxed_by, search_from, visit, visited
 from q2mm_accel.kernel.stiffness import stiffness_slopes
+from q2mm_accel.kernel.trust_region import SENTENCES, Outcome
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
 from q2mm_accel.model.arguments import (
     as_tuple,
@@ -92,6 +93,7 @@ directed_slopes = jax.jit(stiffness_slopes)
 prediction_changes = jax.jit(kernel.prediction_changes)
 _mechanics = jax.jit(whole_mechanics)
 relaxed = jax.jit(relax)
+search_begun, search_visit, search_visited, search_result = map(jax.jit, (search_from, visit, visited, relaxed_by))
 _ends_of_relaxations = jax.jit(kernel.ends_of_relaxations)
 
 

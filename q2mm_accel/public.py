@@ -5,6 +5,7 @@ from q2mm_accel.crossvalidation import CrossValidation, cross_validate
 from q2mm_accel.drivers import accelerate
 from q2mm_accel.fitting import Fit, fit
 from q2mm_accel.interop.engine_objective import EngineObjective
+from q2mm_accel.interop.openmm_systems import OpenMMModel, from_openmm, to_openmm
 from q2mm_accel.kernel.potentials import register_form, register_kind
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
@@ -25,8 +26,13 @@ from q2mm_accel.spectra import frequencies
 from q2mm_accel.stationary import relax_systems
 from q2mm_accel.uncertainty import Uncertainty
 from q2mm_accel.validation import Validation, validate
+from q2mm_accel.writers.forcefields import write_forcefield
 
 __all__ = [
+    "write_forcefield",
+    "to_openmm",
+    "from_openmm",
+    "OpenMMModel",
     "prepare",
     "fit",
     "cross_validate",

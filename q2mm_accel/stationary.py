@@ -1,21 +1,24 @@
 """What a force field does by itself: its own minima and saddle points, without an objective."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
 from q2mm_accel.devices import check_batch_size
 from q2mm_accel.errors import OptionError, ParameterError, TopologyError
-from q2mm_accel.kernel.relaxation import Limits, Outcome
+from q2mm_accel.kernel.relaxation import is_over
+from q2mm_accel.kernel.trust_region import Limits, Outcome
 from q2mm_accel.memory import memory_explained
 from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
+from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.reference_table import Reference
 from q2mm_accel.model.system import System
-from q2mm_accel.objective import relaxed
+from q2mm_accel.objective import relaxed, search_begun, search_result, search_visit, search_visited
 from q2mm_accel.parameters.space import parameter_space
 from q2mm_accel.problem.build import build_problem
 from q2mm_accel.problem.checks import check_terms
@@ -130,6 +133,49 @@ def relax_systems(
     ]
 
 
+def relax_outside(
+    molecule: Molecule,
+    mechanics: Callable,
+    *,
+    n_maximized: int = 0,
+    largest_gradient: float = LARGEST_GRADIENT,
+    max_steps: int = MAX_STEPS,
+    farthest: float = FARTHEST,
+) -> StationaryPoint:
+    """Relax a molecule as `relax_systems` does, with energies that another engine computes.
+
+    Args:
+        molecule: where to begin.
+        mechanics: coordinates (n_atoms, 3) [Å] -> energy [kcal/mol], gradient (n_atoms, 3) [kcal/mol/Å] and Hessian
+            (3 n_atoms, 3 n_atoms) [kcal/mol/Å²].
+        n_maximized: along how many of the lowest modes the energy is to rise.
+        largest_gradient: as for `relax_systems`, like the others.
+        max_steps: number of steps.
+        farthest: [Å] way of an atom.
+
+    Returns:
+        The stationary point.
+
+    Raises:
+        OptionError: a limit or number of modes that it cannot have.
+        PrecisionError: JAX's 64-bit mode is off.
+    """
+    require("float64", remedy="")
+    limits = _limits(largest_gradient, max_steps, farthest)
+    n, up = molecule.n_atoms, np.array([integer(n_maximized, "n_maximized", OptionError)], np.int32)
+    axes = np.arange(3 * n).reshape(n, 3).T.ravel()  # component by component of the flat geometry, axis by axis
+    with exclusive_eigh():
+        search = search_begun(molecule.coordinates.ravel()[axes][None], up)
+        while not is_over(search):
+            next_one = search_visit(search)
+            place = np.empty(3 * n)
+            place[axes] = np.asarray(next_one.place)[0]
+            energy, gradient, hessian = mechanics(place.reshape(n, 3))
+            found = np.array([energy]), gradient.ravel()[axes][None], hessian[np.ix_(axes, axes)][None]
+            search = search_visited(search, next_one, *found, limits)
+        return _point(jax.tree.map(lambda each: np.asarray(each)[0], search_result(search)), n, n)
+
+
 def _limits(largest_gradient: float, max_steps: int, farthest: float) -> Limits:
     given = {"largest_gradient": largest_gradient, "farthest": farthest}
     values = {name: float(real_array(value, name, OptionError, shape=())) for name, value in given.items()}
@@ -144,7 +190,11 @@ def _limits(largest_gradient: float, max_steps: int, farthest: float) -> Limits:
 
 def _of_system(system: System, slot: Slot, found: Sequence) -> StationaryPoint:
     """One molecule's part of what became of its batch, atom by atom."""
-    n, padded, own = system.molecule.n_atoms, slot.n_atoms, jax.tree.map(lambda each: each[slot.row], found[slot.bucket])
+    return _point(jax.tree.map(lambda each: each[slot.row], found[slot.bucket]), system.molecule.n_atoms, slot.n_atoms)
+
+
+def _point(own: Any, n: int, padded: int) -> StationaryPoint:
+    """The stationary point of a `Relaxed` of one molecule of n atoms, whose components are those of `padded` atoms."""
     by_atom = own.hessian.reshape(3, padded, 3, padded)[:, :n, :, :n].transpose(1, 0, 3, 2).reshape(3 * n, 3 * n)
     return StationaryPoint(
         coordinates=own.coordinates.reshape(3, padded)[:, :n].T.copy(),

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from q2mm_accel.errors import TopologyError, UnmatchedTermWarning
+from q2mm_accel.interop.openmm_mechanics import OpenMMMechanics
+from q2mm_accel.interop.openmm_systems import to_openmm
 from q2mm_accel.model import topology
 from q2mm_accel.model.arguments import as_tuple
 from q2mm_accel.model.elements import COVALENT_RADII
@@ -18,7 +20,7 @@ from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.system import System
 from q2mm_accel.model.vibrations import NormalModes, normal_modes_of, rigid_motions
 from q2mm_accel.problem.checks import used_parameters
-from q2mm_accel.stationary import StationaryPoint, relax_systems
+from q2mm_accel.stationary import StationaryPoint, relax_outside, relax_systems
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU
 
 IMAGINARY = -1.0
@@ -292,7 +294,8 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
     """Relax each molecule by the force field, and compare with QM: geometry, frequencies, stability.
 
     A molecule whose QM Hessian has imaginary modes is taken to the saddle point with as many. What `as_minimum` gives has
-    none, by methods "inverted" and "C", and is taken to a minimum.
+    none, by methods "inverted" and "C", and is taken to a minimum. A system of `from_openmm` with forces that have no terms
+    of ours is relaxed through OpenMM, with Hessians by differences of its forces.
 
     Args:
         systems: the molecules with their terms.
@@ -307,8 +310,8 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
     """
     chosen = as_tuple(systems, System, "systems", TopologyError)
     expected = [_imaginary(system.molecule) for system in chosen]
-    start = relax_systems(chosen, forcefield, max_steps=0, n_maximized=expected, batch_size=batch_size)
-    relaxed = relax_systems(chosen, forcefield, n_maximized=expected, batch_size=batch_size)
+    start = _relaxed(chosen, forcefield, expected, batch_size, max_steps=0)
+    relaxed = _relaxed(chosen, forcefield, expected, batch_size)
     values, bounds = forcefield.parameters, forcefield.bounds
     used = used_parameters(chosen, forcefield)
     acting = used_parameters(chosen, forcefield, only_with_effect=True)
@@ -323,6 +326,32 @@ def validate(systems: Iterable[System], forcefield: ForceField, *, batch_size: i
         tuple(labels[number] for number in np.flatnonzero(used & ~acting)),
         int(np.sum(used & movable)),
     )
+
+
+def _relaxed(
+    systems: Sequence[System], forcefield: ForceField, upward: Sequence[int], batch_size: int | None, **limits: int
+) -> list[StationaryPoint]:
+    """The molecules' stationary points; through OpenMM where it has forces that are no terms of ours."""
+    outside = [number for number, each in enumerate(systems) if each.background is not None and each.origin is not None]
+    inside = [number for number in range(len(systems)) if number not in outside]
+    points = dict(
+        zip(
+            inside,
+            relax_systems(
+                [systems[number] for number in inside],
+                forcefield,
+                n_maximized=[upward[number] for number in inside],
+                batch_size=batch_size,
+                **limits,
+            ),
+            strict=True,
+        )
+    )
+    for number in outside:
+        molecule = systems[number].molecule
+        mechanics = OpenMMMechanics(to_openmm(systems[number], forcefield), molecule.name)
+        points[number] = relax_outside(molecule, mechanics, n_maximized=upward[number], **limits)
+    return [points[number] for number in range(len(systems))]
 
 
 def _imaginary(molecule: Molecule) -> int:

@@ -35,7 +35,10 @@ LAYERS = (
 """Modules and packages, each of which may import what stands before it or beside it; `public` holds the public names."""
 UNTRACED = {"errors": "jax", "units": "jax", "readers": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}
 """What layers that compute with NumPy do not import; `problem` registers its arrays with JAX."""
-OPTIONAL = ("q2mm", "rich", "openmm", "mpmath", "matplotlib", "pyscf", "pandas", "iodata", "cclib", "ase", "psi4")
+OPTIONAL = (
+    *("q2mm", "rich", "openmm", "mpmath", "matplotlib", "pyscf", "pandas"),
+    *("iodata", "cclib", "ase", "psi4", "rdkit", "parmed"),
+)
 """Packages that are not imported before they are needed."""
 
 FOLDER = Path(q2mm_accel.__file__).parent

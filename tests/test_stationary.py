@@ -18,7 +18,7 @@ from oracles.openmm_engine import OpenMMEngine
 
 from q2mm_accel import ForceField, Molecule, Reference, System, relax_systems
 from q2mm_accel.errors import LinearAngleWarning, OptionError, TopologyError
-from q2mm_accel.kernel.relaxation import Limits, Outcome
+from q2mm_accel.kernel.trust_region import Limits, Outcome
 from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.system import Background
 from q2mm_accel.objective import relaxed

@@ -6,15 +6,18 @@ No argument leads to a TypeError, ValueError or AttributeError of Python, NumPy 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from types import FunctionType
 
 import numpy as np
+import openmm
 import pytest
 from q2mm.backends.mm.jax_engine import JaxEngine
 from q2mm.models.forcefield import ForceField as Q2MMForceField
 from q2mm.models.molecule import Q2MMMolecule
 from q2mm.optimizers.objective import ObjectiveFunction, ReferenceValue
 from q2mm.optimizers.objective import ReferenceData as Q2MMReferenceData
+from qm_objects import Atoms, MeanField, Wavefunction
 from refusals import SYSTEM, WATER, forcefield
 
 import q2mm_accel
@@ -33,11 +36,14 @@ from q2mm_accel import (
     compare,
     estimate_force_constants,
     frequencies,
+    from_openmm,
     keep_compiled,
     perceive,
+    read_molecules,
     register_form,
     register_kind,
     relax_systems,
+    to_openmm,
     validate,
 )
 from q2mm_accel.datasets import load_molecule
@@ -48,9 +54,10 @@ from q2mm_accel.errors import Q2MMAccelError
 from q2mm_accel.io import checkpoint, results
 from q2mm_accel.io.atomic import check_writable, replace_file
 from q2mm_accel.io.checkpoint import Checkpoint, Checkpointer, load_checkpoint, save_checkpoint
-from q2mm_accel.io.results import read_forcefield, write_forcefield, write_json, write_table
+from q2mm_accel.io.results import forcefield_text, read_forcefield, write_json, write_table
 from q2mm_accel.model.kinds import PairKind, parameter_fields, term_kinds
 from q2mm_accel.solvers.options import Options
+from q2mm_accel.writers.forcefields import write_forcefield
 
 WRONG = {
     "None": None,
@@ -98,6 +105,7 @@ class Case:
 
 
 ENERGY = Reference("energy", 0.0)
+GEOMETRY = str(Path(__file__).parent / "data" / "qm" / "xtb" / "xtbopt.xyz")
 OBJECTIVE = FusedObjective([SYSTEM], forcefield(), [ENERGY])
 X0 = OBJECTIVE.x0
 POINT = Checkpoint("f", "lbfgsb", X0, 1.0)
@@ -113,6 +121,17 @@ def of_q2mm():
     molecule = Q2MMMolecule(list(WATER.symbols), WATER.coordinates)
     references = Q2MMReferenceData([ReferenceValue("energy", 1.0)])
     return ObjectiveFunction(Q2MMForceField.create_for_molecule(molecule), JaxEngine(), [molecule], references)
+
+
+def water_of_openmm():
+    """Water with nothing but bonds."""
+    system, bonds = openmm.System(), openmm.HarmonicBondForce()
+    for mass in (15.999, 1.008, 1.008):
+        system.addParticle(mass)
+    for hydrogen in (1, 2):
+        bonds.addBond(0, hydrogen, 0.097, 4e5)
+    system.addForce(bonds)
+    return system
 
 
 ENGINE_OBJECTIVE = EngineObjective(of_q2mm())
@@ -244,6 +263,39 @@ AT_THE_TOP = {
         },
         {"symbols": "symbol"},
     ),
+    "Molecule.read": Case(
+        Molecule.read,
+        {"path": GEOMETRY},
+        {
+            "path": PATH,
+            "format": OPTIONAL,
+            "hessian": OPTIONAL | PATH,
+            "name": OPTIONAL | TEXT,
+            "charge": OPTIONAL | COUNT,
+            "multiplicity": OPTIONAL | COUNT,
+            "waived": set(),
+        },
+    ),
+    "Molecule.from_pyscf": Case(
+        Molecule.from_pyscf,
+        {"calculation": MeanField()},
+        {"calculation": set(), "hessian": OPTIONAL, "name": OPTIONAL | TEXT, "gradient": TRUTH},
+    ),
+    "Molecule.from_ase": Case(
+        Molecule.from_ase,
+        {"atoms": Atoms()},
+        {
+            "atoms": set(),
+            "hessian": OPTIONAL,
+            "name": OPTIONAL | TEXT,
+            "charge": OPTIONAL | COUNT,
+            "multiplicity": OPTIONAL | COUNT,
+        },
+    ),
+    "Molecule.from_psi4": Case(
+        Molecule.from_psi4, {"wavefunction": Wavefunction()}, {"wavefunction": set(), "name": OPTIONAL | TEXT}
+    ),
+    "read_molecules": Case(read_molecules, {"paths": [GEOMETRY]}, {"paths": set()}),
     "Molecule.as_minimum": Case(WATER.as_minimum, {}, {"method": set()}),
     "Molecule.known_hessian": Case(WATER.known_hessian, {}, {}, skipped=("wanted",)),
     "Tie": Case(
@@ -318,8 +370,12 @@ OF_FILES = {
     "check_writable": Case(check_writable, {"path": "x"}, {"path": PATH}),
     "replace_file": Case(replace_file, {"path": "x", "content": b""}, {"path": PATH, "content": {"bytes"}}),
     "read_forcefield": Case(read_forcefield, {"path": "x"}, {"path": PATH}),
+    "forcefield_text": Case(forcefield_text, {"forcefield": forcefield()}, {"forcefield": set()}, skipped=("systems",)),
     "write_forcefield": Case(
-        write_forcefield, {"path": "x", "forcefield": forcefield()}, {"path": PATH, "forcefield": set()}
+        write_forcefield,
+        {"path": "x.json", "forcefield": forcefield()},
+        {"path": PATH, "forcefield": set(), "systems": set(), "template": OPTIONAL},
+        skipped=("systems",),
     ),
     "write_json": Case(write_json, {"path": "x", "content": {}}, {"path": PATH}, skipped=("content",)),
     "write_table": Case(write_table, {"path": "x", "header": [], "rows": []}, {"path": PATH}, skipped=("header", "rows")),
@@ -365,6 +421,7 @@ OF_MODEL = {
             "vdw_types": {"an empty row"},
             "vdw_factors": {"an empty row"},
             "background": OPTIONAL,
+            "origin": OPTIONAL,
         },
         skipped=("arrays",),
     ),
@@ -403,6 +460,20 @@ OF_MODEL = {
         },
         {"bond_tolerance": "bond tolerance"},
     ),
+    "from_openmm": Case(
+        from_openmm,
+        {"system": water_of_openmm(), "molecules": WATER},
+        {
+            "system": set(),
+            "molecules": set(),
+            "topology": OPTIONAL,
+            "fit": set(),
+            "types": set(),
+        },
+    ),
+    "to_openmm": Case(
+        to_openmm, {"systems": SYSTEM, "forcefield": forcefield()}, {"systems": {"an empty row"}, "forcefield": set()}
+    ),
     "register_form": Case(
         register_form,
         {"name": "new", "bond": abs},
@@ -420,7 +491,7 @@ ELSEWHERE = {"Reference", "ReferenceData", "match_frequencies"} | {
     *("Constant", "Coordinate", "Kind", "PairKind", "Parameter", "Read")
 }
 """Tested with references; and declarations, which are checked when they are registered."""
-WITHOUT_ARGUMENTS = {"Comparison", "Status", "Validation"}
+WITHOUT_ARGUMENTS = {"Comparison", "OpenMMModel", "Status", "Validation"}
 """And what only this package makes."""
 
 TABLE = {

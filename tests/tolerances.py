@@ -141,5 +141,23 @@ RELAXED_JAC_SOFT = 5e-8
 
 RELAXED_BY_Q2MM = {"bond_length": 1e-6, "bond_angle": 1e-3, "torsion_angle": 0.5}
 """[Å], [degrees]. q2mm's minimizers stop where the energy changes by 2e-9 of itself; torsions without terms end anywhere."""
+READ_BACK = 1e-6
+"""Of energy, forces and Hessian of a force field that was read back from a file. Expected 1e-12; of .fld, whose columns have
+eight digits, 1e-7; of Hessians, which are differences of forces on both sides, 1e-8."""
 OPENMM_ENERGY_RELATIVE = 1e-6
 """OpenMM's own sums, in double precision on its Reference platform, and nonbonded sums."""
+
+READ_COORDINATES = 1e-8
+"""[Å], for coordinates written with nine significant digits or more in bohr. Expected 3e-9."""
+READ_HESSIAN = 6e-7
+"""[hartree/bohr²], for Hessians written with six decimals (Jaguar's) or more. Expected 5e-7."""
+READ_ENERGY = 1e-6
+"""[hartree], for energies written with six decimals or more, and through eV and back. Expected 5e-7."""
+READ_FREQUENCY = 0.15
+"""[cm⁻¹], of printed frequencies and those of the Hessian read. Expected 0.1: xtb's constants are 3e-5 off, others' 1e-5."""
+OPENMM_READ = (1e-8, 1e-8, 1e-5)
+"""Energy, largest force and largest element of the Hessian, relative, of a System read in. Expected 1e-14, 1e-14, 1e-12."""
+OPENMM_WRITTEN = (1e-6, 1e-6, 1e-6)
+"""The same of a System written back. Expected 1e-14, 1e-14, 1e-12."""
+OPENMM_FREQUENCY = 1e-4
+"""[cm⁻¹], of Hessians by OpenMM's differences of forces. Expected 1e-7."""

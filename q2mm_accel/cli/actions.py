@@ -32,6 +32,7 @@ from q2mm_accel.report.page import html_of, markdown_of
 from q2mm_accel.report.record import read_record
 from q2mm_accel.solvers.lane import Status
 from q2mm_accel.validation import Validation, validate
+from q2mm_accel.writers.forcefields import write_forcefield
 
 _GO_ON = "Interrupted: go on from the best point so far with the same command and --resume."
 
@@ -54,8 +55,6 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
     found.save(folder, command=shlex.join(["q2mm-accel", *sys.argv[1:]]))
     written = ["forcefield.json", "fit.json", "frequencies.csv", "report.html"]
     for suffix in request.options.get("export", ()):
-        from q2mm_accel.writers import write_forcefield
-
         written.append(f"forcefield.{suffix.lstrip('.')}")
         write_forcefield(folder / written[-1], found.forcefield, found.problem.systems)
     _answer(found.record() if as_json else None, str(found))

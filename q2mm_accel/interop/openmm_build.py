@@ -282,25 +282,42 @@ def pair_values(system: System, forcefield: ForceField, kind: PairKind) -> np.nd
     """Combined parameters of the pairs of a kind in our units, shape (n_pairs, n); factors are not in them.
 
     Raises:
+        InteropError, ParameterError: as `combined_values`.
+    """
+    atoms, types, _ = system.pairs(kind.name)
+    return combined_values(system.molecule.name, forcefield, kind, types[atoms[:, 0]], types[atoms[:, 1]])
+
+
+def combined_values(name: str, forcefield: ForceField, kind: PairKind, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Combined parameters of types of a kind of pairs in our units, shape (n, n_parameters).
+
+    Args:
+        name: of the molecule, for messages.
+        forcefield: the parameters and the form that combines them.
+        kind: of the pairs.
+        first: types, shape (n,).
+        second: the types that each is combined with, shape (n,).
+
+    Raises:
         InteropError: the form combines parameters in a way of its own.
         ParameterError: a well depth of an atom is negative.
     """
-    form, (atoms, types, _) = form_named(forcefield.form), system.pairs(kind.name)
-    columns = []
+    form, columns = form_named(forcefield.form), []
     for parameter in kind.parameters:
-        values, combine = getattr(forcefield, parameter.field)[types], form.combinations[parameter.field]
-        if parameter.sign != "any" and np.any(values < 0.0):
-            atom = int(np.argmax(values < 0.0))
+        values, combine = getattr(forcefield, parameter.field), form.combinations[parameter.field]
+        used = np.union1d(first, second)
+        if parameter.sign != "any" and np.any(values[used] < 0.0):
+            wrong = int(used[np.argmax(values[used] < 0.0)])
             raise ParameterError(
-                f"{system.molecule.name}: {parameter.field}[{types[atom]}] of atom {atom} is {values[atom]:g} "
-                f"{parameter.unit}; it must not be below 0, or pairs have no combined value."
+                f"{name}: {parameter.field}[{wrong}] is {values[wrong]:g} {parameter.unit}; it must not be below 0, or "
+                "pairs have no combined value."
             )
         if combine not in _COMBINATIONS:
             raise InteropError(
-                f"{system.molecule.name}: the form {forcefield.form!r} combines {parameter.field} in a way of its own, "
-                "which cannot be told to other programs. Take one of the package's forms."
+                f"{name}: the form {forcefield.form!r} combines {parameter.field} in a way of its own, which cannot be told "
+                "to other programs. Take one of the package's forms."
             )
-        columns.append(_COMBINATIONS[combine](values[atoms[:, 0]], values[atoms[:, 1]]))
+        columns.append(_COMBINATIONS[combine](values[first], values[second]))
     return np.stack(columns, axis=1)
 
 

@@ -13,10 +13,11 @@ from jax.ad_checkpoint import checkpoint_name
 
 from q2mm_accel.kernel.coordinates import HARMLESS, closed, moved, straight
 from q2mm_accel.kernel.hessian import gradients, hessians
-from q2mm_accel.kernel.relaxation import Limits, Outcome, Relaxed, flatness, relax
+from q2mm_accel.kernel.relaxation import Relaxed, relax
 from q2mm_accel.kernel.rigid import rigid_motions
 from q2mm_accel.kernel.slopes import by_elements
 from q2mm_accel.kernel.spectrum import KEPT, eigenpairs, mass_weighted
+from q2mm_accel.kernel.trust_region import Limits, Outcome, flatness
 from q2mm_accel.problem.arrays import MEASURES, Bucket, Expansion, Internals, Relaxing
 from q2mm_accel.problem.internal import PIECES
 from q2mm_accel.units import KCALMOLA2_TO_HESSIAN_AU

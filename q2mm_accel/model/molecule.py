@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from q2mm_accel.errors import MoleculeError
-from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array
+from q2mm_accel.errors import MoleculeError, QMFileError
+from q2mm_accel.model.arguments import as_tuple, instance, integer, real_array, truth
 from q2mm_accel.model.elements import element_of
 from q2mm_accel.model.hessians import square_hessian
 from q2mm_accel.model.plausibility import CHECKS, check_geometry, checked_hessian
@@ -43,7 +43,7 @@ class Molecule:
         masses: shape (n_atoms,) [u]; by default those of the most abundant isotopes, as in q2mm, or of those in `symbols`.
         turned: how the curvature along a reaction coordinate is treated, as `as_minimum` says; "" where there is none.
         waived: names of checks that geometry and Hessian do not have to pass, out of `plausibility.CHECKS`: "bohr", "zero",
-            "frozen", "symmetry" (which leaves the Hessian as it is), "unit", "invariance".
+            "frozen", "symmetry" (which leaves the Hessian as it is), "unit", "invariance", and of files "frequencies".
 
     Arrays are read-only copies in float64 of what is given.
 
@@ -139,8 +139,8 @@ class Molecule:
         """A molecule from a file that a QM program wrote; `q2mm_accel.readers` has a table of the formats.
 
         Args:
-            path: Gaussian's or Q-Chem's .fchk, Gaussian's .log, ORCA's .hess, Q-Chem's .out, GAMESS's .dat, QCSchema JSON of
-                Psi4 or QCEngine, .xyz, `coord` or Molden (with `hessian`), or our .npz.
+            path: Gaussian's or Q-Chem's .fchk, Gaussian's .log, ORCA's .hess, Q-Chem's .out, GAMESS's .dat, Jaguar's
+                .01.in, QCSchema JSON of Psi4 or QCEngine, .xyz, `coord` or Molden (with `hessian`), or our .npz.
             format: one of `q2mm_accel.readers.FORMATS`; by default what the file's name or content say.
             hessian: a second file, for geometries without one: .npy [hartree/bohr²], xtb's `hessian`, or any file that is
                 read. None takes what xtb wrote beside the geometry where that is clear: `NAME.hessian` beside `NAME.xyz` or
@@ -177,7 +177,7 @@ class Molecule:
             QMFileError: not such an object, not converged, or with ghost atoms.
             MoleculeError, UnitError, HessianError: as for `Molecule`.
         """
-        return cls._of_record(pyscf_record(calculation, hessian, gradient), name)
+        return cls._of_record(pyscf_record(calculation, hessian, truth(gradient, "gradient", MoleculeError)), name)
 
     @classmethod
     def from_ase(
@@ -222,18 +222,29 @@ class Molecule:
         waived: str | Iterable[str] = (),
     ) -> Self:
         """A checked molecule of what was read; errors name the file."""
-        said = {"charge": record.charge if charge is None else charge}
-        said |= {"multiplicity": record.multiplicity if multiplicity is None else multiplicity}
-        fields = ("symbols", "coordinates", "hessian", "energy", "gradient", "masses")
-        values = {field: getattr(record, field) for field in fields}
+        for atom, (first, second) in enumerate(zip(record.first_symbols, record.symbols, strict=False)):
+            if (element_of(first) or (first,))[0] != (element_of(second) or (second,))[0]:
+                raise QMFileError(f"{record.path}: atom {atom} is {first}, but in the file of the Hessian it is {second}.")
+        charge = record.charge if charge is None else charge
+        multiplicity = record.multiplicity if multiplicity is None else multiplicity
         try:
             molecule = cls(
-                **values, **{key: value for key, value in said.items() if value is not None}, name=name, waived=waived
+                symbols=record.symbols,
+                coordinates=record.coordinates,
+                hessian=record.hessian,
+                energy=record.energy,
+                gradient=record.gradient,
+                name=name,
+                charge=0 if charge is None else charge,
+                multiplicity=1 if multiplicity is None else multiplicity,
+                masses=record.masses,
+                waived=waived,
             )
         except MoleculeError as error:
             raise type(error)(f"{record.path}: {error}") from error
-        if molecule.hessian is not None and record.frequencies is not None:
-            parts = (molecule.hessian, molecule.coordinates, molecule.masses, record.frequencies, record.signed)
+        printed = None if "frequencies" in molecule.waived else record.frequencies
+        if molecule.hessian is not None and printed is not None:
+            parts = (molecule.hessian, molecule.coordinates, molecule.masses, printed, record.signed)
             check_printed(str(record.path), *parts)
         return molecule
 

@@ -17,9 +17,9 @@ from q2mm_accel.units import (
     U_TO_ELECTRON_MASSES,
 )
 
-CHECKS = ("bohr", "zero", "frozen", "symmetry", "unit", "invariance")
+CHECKS = ("bohr", "zero", "frozen", "symmetry", "unit", "invariance", "frequencies")
 """What can be waived by name: coordinates in bohr; a Hessian of zeros, with rows of zeros, that is not symmetric, in another
-unit, or not invariant to rigid motions."""
+unit, or not invariant to rigid motions; frequencies printed in a file that do not follow from its Hessian."""
 
 _DEFAULT_RADIUS = 1.5
 """Covalent radius [Å] for elements without one in the table."""

@@ -11,6 +11,8 @@ LIMIT = 0.5
 _FLOOR = 50.0
 """[cm⁻¹] Below, squares are compared: a frequency near 0 is the root of rounding."""
 
+_WAIVER = 'Where the Hessian is right, pass waived="frequencies".'
+
 
 def check_printed(
     source: str, hessian: np.ndarray, coordinates: np.ndarray, masses: np.ndarray, printed: np.ndarray, signed: bool = True
@@ -39,23 +41,21 @@ def check_printed(
     choices = [vibrations, np.concatenate([vibrations, rigid]), all_modes]
     if len(rigid) == 5 and np.count_nonzero(printed == 0) == 6:
         # ORCA 4 projects six motions out of linear molecules, too: one of a pair of bends is lost
-        lost = (np.append(np.delete(vibrations, mode), np.zeros(6)) for mode in range(len(vibrations)))
-        choices += list(lost)
+        choices += [np.append(np.delete(vibrations, mode), np.zeros(6)) for mode in range(len(vibrations))]
     choices = [_ordered(choice, signed) for choice in choices if len(choice) == len(printed)]
     given = _ordered(printed, signed)
     if not choices:
         raise QMFileError(
             f"{source}: it prints {len(printed)} frequencies, but its Hessian has {len(vibrations)} vibrations. Printed: "
-            f"{_listed(given)}. Computed: {_listed(_ordered(vibrations, signed))} cm⁻¹."
+            f"{_listed(given)}. Computed: {_listed(_ordered(vibrations, signed))} cm⁻¹. {_WAIVER}"
         )
     best = min(choices, key=lambda choice: np.max(_differences(given, choice), initial=0.0))
     largest = float(np.max(_differences(given, best), initial=0.0))
     if not largest <= LIMIT:
         raise QMFileError(
-            f"{source}: its printed frequencies do not follow from its Hessian, they differ by {largest:.4g} cm⁻¹ "
-            f"(limit {LIMIT}): the "
-            f"Hessian was read wrongly, is of another geometry, or the masses differ. Printed: {_listed(given)}. Computed: "
-            f"{_listed(best)} cm⁻¹."
+            f"{source}: its printed frequencies do not follow from its Hessian, they differ by {largest:.4g} cm⁻¹ (limit "
+            f"{LIMIT}): the Hessian is of another geometry or was read wrongly, or the masses differ. Printed: "
+            f"{_listed(given)}. Computed: {_listed(best)} cm⁻¹. {_WAIVER}"
         )
     return largest
 

@@ -19,19 +19,23 @@ def read_molecules(paths: Iterable[str | os.PathLike[str]], **options: Any) -> l
         A molecule per file, in their order.
 
     Raises:
-        QMFileError: some cannot be read; the message lists them all, each with its reason.
+        QMFileError: there is none, or some cannot be read; the message lists them all, each with its reason.
         MissingPackageError: a package that reads such files is not installed.
     """
-    if isinstance(paths, str | os.PathLike):
-        raise QMFileError(f"paths is {str(paths)!r}; give a list of paths, such as sorted(Path('qm').glob('*.fchk')).")
+    try:
+        listed = [] if isinstance(paths, str | bytes | os.PathLike) else list(paths)
+    except TypeError:
+        listed = []
+    if not listed:
+        raise QMFileError(f"paths is {paths!r:.60}; give a list of paths, such as sorted(Path('qm').glob('*.fchk')).")
     molecules, reasons = [], []
-    for path in paths:
+    for path in listed:
         try:
             molecules.append(Molecule.read(path, **options))
         except MoleculeError as error:
             reasons.append(str(error))
     if reasons:
         total = len(molecules) + len(reasons)
-        listed = "\n".join(f"  {reason}" for reason in reasons)
-        raise QMFileError(f"{len(reasons)} of {total} files cannot be used:\n{listed}")
+        lines = "\n".join(f"  {reason}" for reason in reasons)
+        raise QMFileError(f"paths: {len(reasons)} of {total} files cannot be used:\n{lines}")
     return molecules

@@ -14,6 +14,7 @@ from q2mm_accel.errors import FormError, TopologyError
 from q2mm_accel.model.arguments import real_array
 from q2mm_accel.model.kinds import KINDS, Kind, PairKind, Read, kind_named, pair_kinds, term_kinds
 from q2mm_accel.model.molecule import Molecule
+from q2mm_accel.model.origin import Origin
 
 _ASYMMETRY = 1e-3
 """Of a background's Hessian, relative to its largest element: finite differences of forces stay below."""
@@ -97,6 +98,7 @@ class System:
     Attributes:
         molecule: the molecule.
         background: energy, gradient and Hessian of whatever has no term here, or None.
+        origin: the OpenMM System that the terms come from, or None.
         arrays: the arrays by field.
 
     Raises:
@@ -106,6 +108,7 @@ class System:
 
     molecule: Molecule
     background: Background | None
+    origin: Origin | None
     arrays: Mapping[str, np.ndarray]
 
     def __init__(
@@ -113,6 +116,7 @@ class System:
         molecule: Molecule,
         *,
         background: Background | None = None,
+        origin: Origin | None = None,
         arrays: Mapping[str, ArrayLike] | None = None,
         **fields: ArrayLike,
     ) -> None:
@@ -121,6 +125,7 @@ class System:
             raise TopologyError(f"molecule is {molecule!r}; a System is made of a Molecule: create that first.")
         object.__setattr__(self, "molecule", molecule)
         object.__setattr__(self, "background", background)
+        object.__setattr__(self, "origin", origin)
         if not isinstance({} if arrays is None else arrays, Mapping):
             raise TopologyError(f"arrays is {arrays!r:.60}; it must map fields to arrays.")
         object.__setattr__(self, "arrays", MappingProxyType(self._converted({**(arrays or {}), **fields})))
@@ -132,10 +137,12 @@ class System:
             elif name in given:
                 self._check_pairs(name)
         self._check_replaced()
+        self._check_origin()
 
     def __reduce__(self) -> tuple:
         """A copy or a pickle is made anew, so that kinds that are not known here are refused by name."""
-        return partial(type(self), background=self.background, arrays=dict(self.arrays)), (self.molecule,)
+        rest = {"background": self.background, "origin": self.origin, "arrays": dict(self.arrays)}
+        return partial(type(self), **rest), (self.molecule,)
 
     def __dir__(self) -> list[str]:
         """With the fields of all kinds."""
@@ -202,7 +209,7 @@ class System:
         return np.array(found, dtype=np.int64)
 
     def without(self, left_out: Mapping[str, np.ndarray]) -> Self:
-        """The system without some terms. Those that read parameters of others keep their links to them.
+        """The system without some terms, so no longer that of an origin. Terms that read others keep their links to them.
 
         Args:
             left_out: kind -> which of its terms (pairs), shape (n,), to leave out.
@@ -216,11 +223,11 @@ class System:
             names = ("pairs", "factors") if kind in pair_kinds() else ("atoms", "types")
             fields = [name for name in (f"{kind}_{each}" for each in names) if name in self.arrays]
             changes.update({field: self.arrays[field][~mask] for field in fields})
-        return replace(self, **changes)
+        return replace(self, **changes, origin=None)
 
     def with_background(self, background: Background | None) -> Self:
-        """The system with another background."""
-        return replace(self, background=background)
+        """The system with another background, so no longer that of an origin."""
+        return replace(self, background=background, origin=None)
 
     def _converted(self, given: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
         shapes, arrays = _shapes(), {}
@@ -272,6 +279,21 @@ class System:
                 f"{self.molecule.name}: the background's gradient is of {len(self.background.gradient)} atoms, but the "
                 f"molecule has {self.molecule.n_atoms}."
             )
+
+    def _check_origin(self) -> None:
+        if self.origin is None:
+            return
+        if not isinstance(self.origin, Origin):
+            raise TopologyError(f"{self.molecule.name}: origin is a {type(self.origin).__name__}; make an Origin of it.")
+        counts = {name: len(self.terms(name)[0]) for name in self.kinds}
+        counts |= {name: len(self.pairs(name).atoms) for name in self.pair_kinds}
+        for kind in {**counts, **self.origin.entries}:
+            known, count = len(self.origin.entries.get(kind, ())), counts.get(kind, 0)
+            if known != count:
+                raise TopologyError(
+                    f"{self.molecule.name}: the origin knows where {known} terms of the kind {kind!r} come from, but there "
+                    f"are {count}. A system with other terms is not that of its origin: give it origin=None."
+                )
 
     def _check_terms(self, name: str, kind: Kind) -> None:
         atoms, types = self.terms(name)

@@ -11,6 +11,7 @@ each format.
 | ORCA .hess (`orca-hess`) | atoms, Hessian, masses, frequencies; energy, charge, multiplicity where it has them | here |
 | Q-Chem .out (`qchem-log`) | atoms, Hessian, energy, charge, multiplicity, masses, frequencies | cclib |
 | GAMESS .dat (`gamess-dat`) | atoms (all of them with C1), Hessian, gradient, energy, masses, frequencies | here |
+| Jaguar .01.in (`jaguar-in`) | atoms, Hessian, charge, multiplicity | here |
 | QCSchema JSON of Psi4, QCEngine (`qcschema`) | atoms, Hessian, gradient, energy, charge, multiplicity, masses | here |
 | Molden (`molden`), .xyz (`xyz`), `coord` (`coord`) | atoms; the Hessian from another file | here |
 | xtb `hessian` (`xtb-hessian`), .npy (`npy`) | a Hessian, for `hessian=` | here |

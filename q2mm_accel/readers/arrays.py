@@ -74,8 +74,7 @@ def read_npy(path: Path, n_atoms: int) -> np.ndarray:
     if array.shape != (size, size):
         raise QMFileError(
             f"{path}: the Hessian has the shape {array.shape}, but the {n_atoms} atoms of the geometry make it "
-            f"({size}, {size}) or "
-            f"({n_atoms}, {n_atoms}, 3, 3)."
+            f"({size}, {size}) or ({n_atoms}, {n_atoms}, 3, 3)."
         )
     return array
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from q2mm_accel.errors import QMFileError
-from q2mm_accel.readers import arrays, gamess, gaussian_fchk, gaussian_log, orca_hess, plain, qchem_log, qcschema
+from q2mm_accel.readers import arrays, gamess, gaussian_fchk, gaussian_log, jaguar, orca_hess, plain, qchem_log, qcschema
 from q2mm_accel.readers.record import QMRecord
 from q2mm_accel.readers.text import TextFile, known_file, read_text
 
@@ -16,6 +16,7 @@ TEXT: dict[str, Callable[[TextFile], QMRecord]] = {
     "orca-hess": orca_hess.read,
     "qchem-log": qchem_log.read,
     "gamess-dat": gamess.read,
+    "jaguar-in": jaguar.read,
     "qcschema": qcschema.read,
     "molden": plain.read_molden,
     "xyz": plain.read_xyz,
@@ -37,6 +38,7 @@ _SIGNS = {
     "gaussian-log": re.compile(r" Entering Gaussian System| Entering Link 1|.*Gaussian, Inc\."),
     "qchem-log": re.compile(r"\s*Welcome to Q-Chem"),
     "gamess-dat": re.compile(r" ?\$(DATA|VEC|GRAD|HESS)\b"),
+    "jaguar-in": re.compile(r"\s*&(gen|zmat)\b"),
     "gaussian-fchk": re.compile(r"Number of atoms {20,}I "),
 }
 """How a line begins that only files of a format have; sought in this order."""
@@ -47,9 +49,9 @@ _OTHERS = {
     "GAMESS VERSION": "a GAMESS output; give the .dat file of the job",
     "Psi4: An Open-Source": "a Psi4 output; give its QCSchema JSON (psi4 --json, QCEngine)",
     "x T B": "an output of xtb; give xtbopt.xyz and hessian=, the file 'hessian' of the job",
-    "NWChem": "an NWChem output; save symbols, coordinates and Hessian as .npz",
+    "Northwest Computational Chemistry Package": "an NWChem output; save symbols, coordinates and Hessian as .npz",
     "PROGRAM SYSTEM MOLPRO": "a Molpro output; save symbols, coordinates and Hessian as .npz",
-    "Jaguar version": "a Jaguar output; save symbols, coordinates and Hessian as .npz",
+    "Jaguar version": "a Jaguar output; give the restart file (.01.in) of the job",
 }
 
 
@@ -68,13 +70,13 @@ def format_of(path: Path, file: TextFile | None) -> str:
         return {"coord": "coord", "molden.input": "molden"}[name]
     if path.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[path.suffix.lower()]
-    lines = () if file is None else file.lines
-    for found, sign in _SIGNS.items():
-        if any(sign.match(line) for line in lines[:_HEAD]):
-            return found
-    other = next((advice for sign, advice in _OTHERS.items() if any(sign in line for line in lines[:_HEAD])), None)
+    lines = () if file is None else file.lines[:_HEAD]
+    other = next((advice for sign, advice in _OTHERS.items() if any(sign in line for line in lines)), None)
     if other:
         raise QMFileError(f"{path}: this is {other}.")
+    for found, sign in _SIGNS.items():
+        if any(sign.match(line) for line in lines):
+            return found
     raise QMFileError(f"{path}: its format is not known. Say which it is by format=, out of {', '.join(FORMATS)}.")
 
 

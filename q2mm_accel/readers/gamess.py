@@ -90,7 +90,7 @@ def _atoms(file: TextFile, before: int) -> _Rows:
     data = [line for line in file.find("$DATA") if line < before]
     if heads:
         rows, line = [], heads[-1] + 3
-        while line < before and (row := _atom(file, line)):
+        while line < before and (row := _atom(file, line, indented=True)):
             rows.append(row)
             line += 1
         return rows
@@ -99,10 +99,10 @@ def _atoms(file: TextFile, before: int) -> _Rows:
     return [row for line in range(data[-1] + 3, _closed(file, data[-1])) if (row := _atom(file, line))]
 
 
-def _atom(file: TextFile, line: int) -> tuple[int, str, tuple[str, str, str]] | None:
-    """An atom's line: name, nuclear charge, coordinates; those of its basis set are indented."""
+def _atom(file: TextFile, line: int, indented: bool = False) -> tuple[int, str, tuple[str, str, str]] | None:
+    """An atom's line: name, nuclear charge, coordinates; in $DATA those of its basis set are indented, and it is not."""
     text, words = file.lines[line], file.lines[line].split()
-    if not text.strip() or text[0] == " " or len(words) != 5:
+    if len(words) != 5 or (text[0] == " ") != indented or words[0].startswith("$"):
         return None
     charge = file.number(words[1], line, f"the charge of {words[0]}")
     if charge < 1 or not charge.is_integer():
@@ -124,9 +124,8 @@ def _matrix(file: TextFile, start: int, stop: int, size: int) -> np.ndarray:
     if lengths == {len(rows)} and len(rows) != size:
         raise file.error(
             start - 2,
-            f"$HESS is of {len(rows) / 3:g} atoms, but there are {size // 3}. Where the file lists symmetry-unique "
-            "atoms only, run "
-            "the job with C1, or give all atoms of it: Molecule.read('molecule.xyz', hessian='molecule.dat').",
+            f"$HESS is of {len(rows) / 3:g} atoms, but there are {size // 3}. Where the file lists symmetry-unique atoms "
+            "only, run the job with C1, or give all atoms: Molecule.read('molecule.xyz', hessian='molecule.dat').",
         )
     if lengths != {size} or len(rows) != size:
         raise file.error(
@@ -152,6 +151,9 @@ def _gradient(file: TextFile, energy: float, n_atoms: int) -> np.ndarray | None:
 def _masses(file: TextFile, n_atoms: int) -> np.ndarray | None:
     heads = list(file.find("ATOMIC MASSES"))
     if not heads:
+        file.must_end()
+        if list(file.find("----- START OF NORMAL MODES")):
+            raise file.wrong("normal modes begin, but ATOMIC MASSES do not follow: the file was cut.")
         return None
     stop = next((line for line in file.find("MODE") if line > heads[-1]), None)
     if stop is None:

@@ -28,8 +28,8 @@ class _Field(NamedTuple):
     kind: str
     value: str
     """Of a scalar."""
-    count: int | None
-    """Of an array."""
+    size: int | None
+    """Of an array: its number of values."""
 
 
 def read(file: TextFile) -> QMRecord:
@@ -41,9 +41,9 @@ def read(file: TextFile) -> QMRecord:
     file.must_end()
     fields = _fields(file)
     for name in (_ATOMS, _PLACES):
-        if name not in fields or fields[name].count is None:
+        if name not in fields or fields[name].size is None:
             raise file.wrong(f"it has no {name!r}; it is no formatted checkpoint file, or was cut.")
-    n_atoms = fields[_ATOMS].count or 0
+    n_atoms = fields[_ATOMS].size or 0
     _check_sizes(file, fields, n_atoms)
     _check_job(file, fields)
     numbers, hessian = _numbers(file, fields, _ATOMS), _numbers(file, fields, _HESSIAN)
@@ -109,9 +109,9 @@ def _check_sizes(file: TextFile, fields: dict[str, _Field], n_atoms: int) -> Non
     sizes = {"Nuclear charges": n_atoms, "Real atomic weights": n_atoms, _PLACES: 3 * n_atoms}
     sizes |= {"Cartesian Gradient": 3 * n_atoms, _HESSIAN: 3 * n_atoms * (3 * n_atoms + 1) // 2}
     for name, size in sizes.items():
-        if name in fields and fields[name].count != size:
+        if name in fields and fields[name].size != size:
             raise file.error(
-                fields[name].line, f"{name!r} has {fields[name].count} values, but {n_atoms} atoms make them {size}."
+                fields[name].line, f"{name!r} has {fields[name].size} values, but {n_atoms} atoms make them {size}."
             )
 
 
@@ -147,9 +147,9 @@ def _numbers(file: TextFile, fields: dict[str, _Field], name: str) -> list[float
     if name not in fields:
         return None
     field = fields[name]
-    if field.count is None:
+    if field.size is None:
         raise file.error(field.line, f"{name!r} should be an array, and is none.")
-    return file.numbers(field.line + 1, field.line + 1 - (-field.count // _PER_LINE[field.kind]), name)
+    return file.numbers(field.line + 1, field.line + 1 - (-field.size // _PER_LINE[field.kind]), name)
 
 
 def _array(values: list[float] | None) -> np.ndarray | None:

@@ -88,7 +88,7 @@ def _jobs(file: TextFile) -> list[_Job]:
             if entry.endswith(f"{separator}@") or text.strip() in ("@", f"{separator}@", f"{separator * 2}@"):
                 stop = place
                 break
-            if not text.strip() or len(text) > 80:
+            if not text.strip() or len(text) > 80 or (place > line and _BEGIN.match(text)):
                 break
         if stop is None:
             raise file.error(line, "the archive entry that begins here does not end with @; the output was cut.")

@@ -29,8 +29,8 @@ def pyscf_record(calculation: Any, hessian: Any = None, gradient: bool = True) -
     molecule = getattr(base, "mol", None)
     where = Path(f"PySCF's {type(base).__name__}")
     if molecule is None or not hasattr(molecule, "atom_coords") or getattr(base, "e_tot", None) is None:
-        raise QMFileError(f"{where}: give a mean-field object that has been run, or its Hessian object.")
-    if getattr(base, "converged", True) is not True:
+        raise QMFileError(f"{where}: calculation must be a mean-field object that has been run, or its Hessian object.")
+    if not getattr(base, "converged", True):
         raise QMFileError(f"{where}: it has not converged; its Hessian means nothing.")
     atoms = range(molecule.natm)
     ghosts = [atom for atom in atoms if molecule.atom_charge(atom) == 0]
@@ -66,7 +66,7 @@ def ase_record(atoms: Any, hessian: Any = None) -> QMRecord:
     """
     where = Path("ASE's Atoms")
     if not hasattr(atoms, "get_chemical_symbols"):
-        raise QMFileError(f"{where}: this is a {type(atoms).__name__}; give an Atoms object.")
+        raise QMFileError(f"{where}: atoms is a {type(atoms).__name__}; give an Atoms object.")
     if np.any(atoms.pbc):
         raise QMFileError(f"{where}: it is periodic (pbc is {list(map(bool, atoms.pbc))}); give a molecule.")
     symbols, coordinates = tuple(atoms.get_chemical_symbols()), np.array(atoms.get_positions(), dtype=np.float64)
@@ -103,7 +103,7 @@ def psi4_record(wavefunction: Any) -> QMRecord:
     """
     where = Path(f"Psi4's {type(wavefunction).__name__}")
     if not hasattr(wavefunction, "molecule") or not hasattr(wavefunction, "hessian"):
-        raise QMFileError(f"{where}: give the wavefunction of psi4.hessian(..., return_wfn=True).")
+        raise QMFileError(f"{where}: give the wavefunction that psi4.hessian(..., return_wfn=True) returns.")
     molecule, hessian, gradient = wavefunction.molecule(), wavefunction.hessian(), wavefunction.gradient()
     if hessian is None:
         raise QMFileError(f"{where}: it has no Hessian; run psi4.hessian(..., return_wfn=True).")
@@ -129,9 +129,9 @@ def _square(hessian: Any, n_atoms: int, where: Path) -> np.ndarray:
     """(3N, 3N) of a matrix, (N, 3, N, 3), or (N, N, 3, 3), which is PySCF's for three atoms, too."""
     array, size = np.asarray(hessian), 3 * n_atoms
     if array.dtype.kind not in "fiu":
-        raise QMFileError(f"{where}: the Hessian must be real numbers, but has the dtype {array.dtype}.")
+        raise QMFileError(f"{where}: hessian must be real numbers, but has the dtype {array.dtype}.")
     if array.shape == (n_atoms, n_atoms, 3, 3) and (n_atoms != 3 or where.name.startswith("PySCF")):
         return array.swapaxes(1, 2).reshape(size, size)
     if array.shape not in ((size, size), (n_atoms, 3, n_atoms, 3)):
-        raise QMFileError(f"{where}: the Hessian has the shape {array.shape}, but {n_atoms} atoms make it ({size}, {size}).")
+        raise QMFileError(f"{where}: hessian has the shape {array.shape}, but {n_atoms} atoms make it ({size}, {size}).")
     return array.reshape(size, size)

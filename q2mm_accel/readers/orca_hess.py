@@ -5,6 +5,8 @@ Hessians. The file has sections `$name`; a number of rows; the Hessian in blocks
 indices.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from q2mm_accel.readers.record import QMRecord
@@ -50,9 +52,9 @@ def read(file: TextFile) -> QMRecord:
 def _sections(file: TextFile) -> dict[str, tuple[int, int]]:
     """Section -> its first line and that after its last."""
     heads = [line for line, text in enumerate(file.lines) if text.lstrip().startswith("$")]
-    names = [file.lines[line].split()[0].lower() for line in heads]
     sections: dict[str, tuple[int, int]] = {}
-    for name, line, stop in zip(names, heads, [*heads[1:], len(file.lines)], strict=True):
+    for line, stop in pairwise([*heads, len(file.lines)]):
+        name = file.lines[line].split()[0].lower()
         if name in sections:
             raise file.error(line, f"{name} is there for the second time; the file holds two calculations. Keep one.")
         sections[name] = (line + 1, stop)
@@ -82,9 +84,10 @@ def _rows(file: TextFile, sections: dict[str, tuple[int, int]], name: str) -> tu
 def _matrix(file: TextFile, sections: dict[str, tuple[int, int]], size: int) -> np.ndarray:
     start, stop = sections["$hessian"]
     lines = [line for line in range(start, stop) if file.lines[line].strip()]
-    if not lines or (count := file.integer(file.lines[lines[0]].strip(), lines[0], "the size of $hessian")) != size:
-        found = "empty" if not lines else f"of size {count}"
-        raise file.error(start - 1, f"$hessian is {found}, but {size // 3} atoms make it {size}.")
+    if not lines:
+        raise file.error(start - 1, "$hessian is empty.")
+    if (count := file.integer(file.lines[lines[0]].strip(), lines[0], "the size of $hessian")) != size:
+        raise file.error(start - 1, f"$hessian is of size {count}, but {size // 3} atoms make it {size}.")
     matrix, seen, column, place = np.zeros((size, size)), 0, 0, 1
     while place < len(lines):
         head = [file.integer(word, lines[place], "a column") for word in file.lines[lines[place]].split()]

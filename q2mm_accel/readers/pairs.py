@@ -35,13 +35,13 @@ def read_file(
         QMFileError: a file cannot be read, or the two do not belong together.
         MissingPackageError: a package that reads such files is not installed.
     """
+    if hessian is not None and hessian is not False and not isinstance(hessian, str | os.PathLike):
+        raise QMFileError(f"hessian is {hessian!r:.60}; give the path of the file that holds it, False or None.")
     record = read_one(path, format)
     if hessian is None and record.format in GEOMETRIES and record.hessian is None:
         hessian = _beside(record.path)
-    if hessian is None or hessian is False:
+    if hessian is None or isinstance(hessian, bool):
         return record
-    if isinstance(hessian, bool):
-        raise QMFileError(f"{record.path}: hessian is True; give the path of the file that holds it.")
     if record.hessian is not None:
         raise QMFileError(f"{record.path}: it has a Hessian, and hessian={str(hessian)!r} is another. Leave one out.")
     return _joined(record, hessian)
@@ -59,9 +59,8 @@ def _beside(path: Path) -> Path | None:
     geometries = {each.name for pattern in ("*.xyz", "coord", "*.coord") for each in path.parent.glob(pattern)} - {path.name}
     if base != "xtbopt" and geometries:
         raise QMFileError(
-            f"{path}: 'hessian' lies beside it, and {', '.join(sorted(geometries)[:3])} too, so that it is not "
-            "clear of which "
-            "geometry it is. Pass hessian= with its path, or hessian=False."
+            f"{path}: 'hessian' lies beside it, and {', '.join(sorted(geometries)[:3])} too, so that it is not clear of "
+            "which geometry it is. Pass hessian= with its path, or hessian=False."
         )
     return common
 
@@ -84,7 +83,7 @@ def _joined(record: QMRecord, hessian: str | os.PathLike[str]) -> QMRecord:
     _check_same(record, other)
     fields = ("gradient", "energy", "charge", "multiplicity", "masses", "frequencies")
     own = {name: getattr(record, name) for name in fields if getattr(record, name) is not None}
-    return replace(other, path=record.path, format=record.format, **own)
+    return replace(other, path=record.path, format=record.format, first_symbols=record.symbols, **own)
 
 
 def _check_same(record: QMRecord, other: QMRecord) -> None:
@@ -98,8 +97,6 @@ def _check_same(record: QMRecord, other: QMRecord) -> None:
     if distances[atom] > _SAME_PLACE:
         raise QMFileError(
             f"{names}: atom {atom} ({record.symbols[atom]}, {other.symbols[atom]}) is at "
-            f"{record.coordinates[atom].round(4).tolist()} "
-            f"and {other.coordinates[atom].round(4).tolist()} Å: another geometry, orientation or order of atoms. "
-            "The Hessian "
-            "must be of the geometry as it stands in the first file."
+            f"{record.coordinates[atom].round(4).tolist()} and {other.coordinates[atom].round(4).tolist()} Å: another "
+            "geometry, orientation or order of atoms. The Hessian must be of the geometry as it stands in the first file."
         )

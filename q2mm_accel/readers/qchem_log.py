@@ -5,6 +5,8 @@ qc-iodata 1.0 stops at outputs of 5.1. Which job and which geometry counts is fo
 an output together, and the last geometry is a displaced one where anharmonic constants were asked for.
 """
 
+import logging
+
 import numpy as np
 
 from q2mm_accel.readers.libraries import library, parsed
@@ -56,20 +58,15 @@ def _job(file: TextFile) -> TextFile:
     jobs = [file.part(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
     counts = [len(list(job.find(*_HESSIANS))) for job in jobs]
     if not sum(counts):
-        raise file.wrong(
-            "it prints no Hessian; give the .fchk file of the job instead (GUI = 2), or print it (VIBMAN_PRINT = 4)."
-        )
+        raise file.wrong("it prints no Hessian; give the .fchk file of the job (GUI = 2).")
     if sum(counts) > 1:
         raise file.wrong(f"it prints {sum(counts)} Hessians, of several jobs. Keep one.")
     return jobs[counts.index(1)]
 
 
 def _by_cclib(job: TextFile):
-    cclib_io = library("cclib.io", "cclib", job.path)
-    data = parsed(job, ".out", lambda path: cclib_io.ccread(path, loglevel=100), "cclib")
-    if data is None:
-        raise job.wrong("cclib does not know it as an output of Q-Chem.")
-    return data
+    parser = library("cclib.parser", "cclib", job.path).QChem
+    return parsed(job, ".out", lambda path: parser(path, loglevel=logging.CRITICAL + 1).parse(), "cclib")
 
 
 def _energy(file: TextFile, found) -> float | None:

@@ -5,6 +5,7 @@ leave Hessians out, and JSON needs no parser of its own.
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -51,11 +52,11 @@ def read(file: TextFile) -> QMRecord:
 
 def _json(file: TextFile) -> dict[str, Any]:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise file.wrong(f"{twice[0]!r} is there twice. Keep the one that counts.")
-        return dict(pairs)
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+            raise file.wrong(f"{twice!r} is there twice. Keep the one that counts.")
+        return content
 
     try:
         content = json.loads(file.text, object_pairs_hook=unique)
@@ -63,6 +64,8 @@ def _json(file: TextFile) -> dict[str, Any]:
         raise file.error(
             problem.lineno - 1, f"this is no JSON, or was cut: {problem.msg} (column {problem.colno})."
         ) from problem
+    except QMFileError:  # a ValueError too
+        raise
     except RecursionError as problem:
         raise file.wrong("its JSON is nested too deeply to be a result.") from problem
     except ValueError as problem:

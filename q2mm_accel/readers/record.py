@@ -41,6 +41,8 @@ class QMRecord:
     """(K,) [cm⁻¹], as the program printed them, imaginary ones negative; with or without the rigid motions."""
     signed: bool = True
     """False where the program prints imaginary frequencies without a sign."""
+    first_symbols: tuple[str, ...] = ()
+    """Symbols in the geometry's own file, where the atoms above stand in that of the Hessian: they must mean the same."""
 
     def __post_init__(self) -> None:
         """Compare sizes with the number of atoms."""
@@ -53,9 +55,8 @@ class QMRecord:
                 array = np.asarray(getattr(self, item), dtype=np.float64)
                 if shape is not None and array.shape != shape:
                     raise QMFileError(
-                        f"{self.path}: {item} has the shape {array.shape}, but {n_atoms} atoms make it {shape}. "
-                        "The parts of "
-                        "this file do not belong together, or it is not whole."
+                        f"{self.path}: {item} has the shape {array.shape}, but {n_atoms} atoms make it {shape}. The "
+                        "parts of this file do not belong together, or it is not whole."
                     )
                 if not np.all(np.isfinite(array)):
                     place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

@@ -140,12 +140,14 @@ def known_file(path: str | os.PathLike[str]) -> Path:
         QMFileError: it is no path, not there, no file, empty or larger than `LARGEST`.
     """
     if not isinstance(path, str | os.PathLike):
-        raise QMFileError(f"a path is {path!r:.60}; give a string or a Path.")
+        raise QMFileError(f"path is {path!r:.60}; give a string or a Path.")
     place = Path(path)
     try:
         size, is_file = place.stat().st_size, place.is_file()
-    except (OSError, ValueError) as problem:
-        raise QMFileError(f"{place}: it cannot be opened ({getattr(problem, 'strerror', None) or problem}).") from problem
+    except ValueError as problem:
+        raise QMFileError(f"path is {path!r:.60}, which no file can have ({problem}).") from problem
+    except OSError as problem:
+        raise QMFileError(f"{place}: it cannot be opened ({problem.strerror or problem}).") from problem
     if not is_file:
         raise QMFileError(f"{place}: it is no file; give the file that the program wrote.")
     if not size:

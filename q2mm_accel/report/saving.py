@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from q2mm_accel.errors import OutputError
 from q2mm_accel.io.atomic import checked_path
-from q2mm_accel.io.results import write_forcefield, write_json, write_table
+from q2mm_accel.io.results import write_json, write_table
 from q2mm_accel.report.page import html_of
 from q2mm_accel.report.record import record_of
+from q2mm_accel.writers.forcefields import write_forcefield
 
 if TYPE_CHECKING:
     from q2mm_accel.fitting import Fit
@@ -42,7 +43,7 @@ def save_fit(fit: "Fit", folder: str | PathLike, command: str = "", report: bool
     ]
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_forcefield(path / "forcefield.json", fit.forcefield)
+        write_forcefield(path / "forcefield.json", fit.forcefield, fit.problem.systems)
         write_json(path / "fit.json", record)
         write_table(path / "frequencies.csv", ["molecule", "mode", *(f"{name} (cm-1)" for name in _COLUMNS)], rows)
         if page is not None:

@@ -3,8 +3,8 @@
 Atoms are of one class where nothing tells them apart: element, mass, van der Waals and charge type, and the types of the
 terms that they stand in, with their place in each and the classes of the other atoms. That is colour refinement, over all
 molecules at once, so that molecules share classes where they are alike. Then every tuple of classes must name the same
-parameters wherever it occurs, none included: where it does not, an atom gets a class of its own, and refinement goes on. With
-a class for every atom that is always so.
+parameters wherever it occurs, none included: where it does not, an atom gets a class of its own, and refinement goes on.
+With a class for every atom that is always so.
 """
 
 from collections import Counter
@@ -14,10 +14,11 @@ from itertools import combinations
 
 import numpy as np
 
-from q2mm_accel.errors import FormatError
 from q2mm_accel.model import topology
+from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import Kind, kind_named
 from q2mm_accel.model.system import System
+from q2mm_accel.writers.holding import BY_ATOMS, refusal
 
 CHAINS = {"bond": 2, "angle": 3, "urey_bradley": 3, "torsion": 4, "harmonic_dihedral": 4}
 """Kinds whose terms programs find by bonds -> number of atoms in a row; Urey-Bradley terms by those of the angle."""
@@ -43,9 +44,13 @@ class AtomTypes:
     names: tuple[str, ...]
     examples: tuple[tuple[int, int], ...]
 
+    def name_of(self, molecule: int, atom: int) -> str:
+        """Name of the class of an atom of a molecule."""
+        return self.names[self.of_atoms[molecule][atom]]
+
     def names_of(self, molecule: int, atoms: Sequence[int]) -> tuple[str, ...]:
         """Names of the classes of some atoms of a molecule."""
-        return tuple(self.names[self.of_atoms[molecule][atom]] for atom in atoms)
+        return tuple(self.name_of(molecule, atom) for atom in atoms)
 
     def tuples(self, kind: str) -> dict[tuple[int, ...], tuple[int, ...]]:
         """Tuples of classes that have terms of a kind -> the types of these terms; of stars in the order of the term."""
@@ -58,14 +63,30 @@ class AtomTypes:
                     found[key if kind in STARS else min(key, key[::-1])] = types
         return dict(sorted(found.items()))
 
+    def places(self, kind: str) -> list[tuple[int, ...]]:
+        """Tuples of classes where a kind of chains may have terms, whether they have or not."""
+        found = set()
+        for number, system in enumerate(self.molecules):
+            for atoms, _ in occurrences(system, kind):
+                row = tuple(self.of_atoms[number][atom] for atom in atoms)
+                found.add(min(row, row[::-1]))
+        return sorted(found)
 
-def atom_types(systems: Sequence[System]) -> AtomTypes:
+
+def atom_types(systems: Sequence[System], forcefield: ForceField, suffix: str) -> AtomTypes:
     """Classes of the atoms of all systems, as few as name all parameters without a doubt.
+
+    Args:
+        systems: molecules, and conformers of them.
+        forcefield: for messages.
+        suffix: of the format, for messages.
 
     Raises:
         FormatError: a term is not where bonds lead, so that types of atoms cannot find it.
     """
-    molecules, copies = _distinct(systems)
+    molecules, copies = distinct(systems)
+    for system in molecules:
+        _check_places(system, forcefield, suffix)
     offsets = np.cumsum([0, *(system.molecule.n_atoms for system in molecules)]).tolist()
     terms = [  # in one graph of all atoms
         (name, number, tuple(atom + offset for atom in atoms))
@@ -76,7 +97,7 @@ def atom_types(systems: Sequence[System]) -> AtomTypes:
     colours = _numbered([_own(system, atom) for system in molecules for atom in range(system.molecule.n_atoms)])
     while True:
         colours = _refined(colours, terms)
-        doubtful = _doubtful(molecules, offsets, colours)
+        doubtful = _doubtful(molecules, offsets, colours, forcefield, suffix)
         if doubtful is None:
             break
         colours[doubtful] = max(colours) + 1
@@ -89,7 +110,7 @@ def atom_types(systems: Sequence[System]) -> AtomTypes:
     return AtomTypes(tuple(molecules), copies, of_atoms, _names(molecules, ordered), ordered)
 
 
-def _distinct(systems: Sequence[System]) -> tuple[list[System], tuple[int, ...]]:
+def distinct(systems: Sequence[System]) -> tuple[list[System], tuple[int, ...]]:
     """Systems that differ in more than their geometry, and which of them each is."""
     found: dict[Hashable, int] = {}
     molecules, copies = [], []
@@ -135,27 +156,45 @@ def _refined(colours: list[int], terms: Sequence[tuple[str, int, tuple[int, ...]
 
 
 def occurrences(system: System, kind: str) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Atoms where a program that goes by bonds looks for terms of a kind, and the types of those that are there.
+    """Atoms where a program that goes by bonds looks for terms of a kind, and the types of those that are there."""
+    near, here = topology.neighbours(system.molecule.n_atoms, system.bond_atoms), _terms_here(system, kind)
+    for place in _places(near, here, kind):
+        numbers = here.get(_key(kind, place), ())
+        yield place, tuple(sorted(int(system.terms(kind)[1][number]) for number in numbers))
 
-    Raises:
-        FormatError: there is a term elsewhere, or a Urey-Bradley term over two angles.
-    """
+
+def _terms_here(system: System, kind: str) -> dict[tuple[int, ...], list[int]]:
+    """Atoms in one order -> the numbers of their terms."""
     near = topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
     here: dict[tuple[int, ...], list[int]] = {}
-    for row, number in zip(*(each.tolist() for each in system.terms(kind)), strict=True):
+    for number, row in enumerate(system.terms(kind)[0].tolist()):
         here.setdefault(_oriented(kind, row, near), []).append(number)
-    met: dict[tuple[int, ...], int] = {}
-    for place in _stars(near, here) if kind in STARS else _chains(near, CHAINS[kind]):
-        key = (place[0], place[2]) if kind == "urey_bradley" else place
-        met[key] = met.get(key, 0) + 1
-        yield place, tuple(sorted(here.get(key, ())))
-    for key in here:
-        if met.get(key, 0) != 1:
-            found = "two angles span them" if key in met else "bonds do not lead from one to the next"
-            raise FormatError(
-                f"{system.molecule.name}: types of atoms cannot name the {kind} of the atoms {list(key)}, for {found}. "
-                "Write a format that lists terms by atoms: .json, .system.xml, .prmtop, .top."
-            )
+    return here
+
+
+def _places(near: Sequence[Sequence[int]], here: Iterable[tuple[int, ...]], kind: str) -> Iterator[tuple[int, ...]]:
+    return _stars(near, here) if kind in STARS else _chains(near, CHAINS[kind])
+
+
+def _key(kind: str, place: tuple[int, ...]) -> tuple[int, ...]:
+    """The atoms of the term that belongs to a place: the outer ones of an angle for a Urey-Bradley term."""
+    return (place[0], place[2]) if kind == "urey_bradley" else place
+
+
+def _check_places(system: System, forcefield: ForceField, suffix: str) -> None:
+    """Check that every term is where a program looks for it, once.
+
+    Raises:
+        FormatError: it is not.
+    """
+    near = topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
+    for kind in (*CHAINS, *STARS):
+        here = _terms_here(system, kind)
+        met = Counter(_key(kind, place) for place in _places(near, here, kind))
+        for key, (number, *_) in here.items():
+            if met[key] != 1:
+                why = "finds it over two angles" if met[key] else "finds terms by bonds, and none lead from one to the next"
+                raise refusal(suffix, system, forcefield, kind, number, why, BY_ATOMS)
 
 
 def _oriented(kind: str, row: Sequence[int], near: Sequence[Sequence[int]]) -> tuple[int, ...]:
@@ -188,8 +227,14 @@ def _stars(near: Sequence[Sequence[int]], here: Iterable[tuple[int, ...]]) -> It
             yield from orders.get((centre, frozenset((a, b, c, centre))), [(a, b, centre, c)])
 
 
-def _doubtful(molecules: Sequence[System], offsets: Sequence[int], colours: Sequence[int]) -> int | None:
-    """An atom to give a class of its own, if a tuple of classes names different parameters in different places."""
+def _doubtful(
+    molecules: Sequence[System], offsets: Sequence[int], colours: Sequence[int], forcefield: ForceField, suffix: str
+) -> int | None:
+    """An atom to give a class of its own, if a tuple of classes names different parameters in different places.
+
+    Raises:
+        FormatError: the same atoms are a star in two orders.
+    """
     shared = {colour for colour, count in Counter(colours).items() if count > 1}
     for kind in (*CHAINS, *STARS):
         if not any(kind in system.kinds for system in molecules):
@@ -203,10 +248,9 @@ def _doubtful(molecules: Sequence[System], offsets: Sequence[int], colours: Sequ
                 if seen.setdefault(key, value) == value and not ambiguous:
                     continue
                 if not any(colour in shared for colour in row):
-                    raise FormatError(
-                        f"{system.molecule.name}: the atoms {list(atoms)} have {kind}s in two orders, which types of atoms "
-                        "cannot name. Write a format that lists terms by atoms: .json, .system.xml, .prmtop, .top."
-                    )
+                    number = _terms_here(system, kind)[atoms][0]
+                    why = "has one order of the same atoms, and these have two"
+                    raise refusal(suffix, system, forcefield, kind, number, why, BY_ATOMS)
                 return next(offset + atom for atom, colour in zip(atoms, row, strict=True) if colour in shared)
     return None
 

@@ -24,8 +24,6 @@ _MM3: Mapping[str, Callable] = {
     "angle": potentials.mm3_angle,
     "vdw": potentials.mm3_vdw,
 }
-_COSINES = {kind: potentials.cosine_torsion for kind in ("torsion", "improper")}
-
 HOLDS: Mapping[str, tuple[Mapping[str, Callable], ...]] = {
     ".xml": (_BONDED, _SPRINGS, _PAIRS, _MM3),
     ".prmtop": (_BONDED, _SPRINGS, _PAIRS, {"special_vdw": potentials.lennard_jones}),
@@ -37,11 +35,15 @@ HOLDS: Mapping[str, tuple[Mapping[str, Callable], ...]] = {
     ),
     ".frcmod": (_BONDED, _PAIRS),
     ".prm": (_BONDED, _PAIRS, _MM3, {"urey_bradley": potentials.harmonic}),
-    ".fld": (_MM3, _COSINES),
+    ".fld": (_MM3, {"torsion": potentials.cosine_torsion}),
 }
 """Suffix -> the energies of kinds that files of it can hold, in OpenMM ForceField XML, Amber topologies, GROMACS topologies,
 Amber parameter modifications, Tinker parameters and MM3*'s. Our JSON holds every kind, and serialized OpenMM Systems every
 one that OpenMM has a formula for."""
+
+
+BY_ATOMS = (".json", ".system.xml", ".prmtop", ".top")
+"""Formats that list terms by atoms, so that types of atoms do not limit them."""
 
 
 def holding(kind: str, form: Form) -> list[str]:
@@ -51,17 +53,31 @@ def holding(kind: str, form: Form) -> list[str]:
     return [".json", *([".system.xml"] if has_formula(kind_named(kind), form) else []), *typed]
 
 
-def check_held(suffix: str, systems: Sequence[System], forcefield: ForceField) -> None:
+def check_held(suffix: str, systems: Sequence[System], forcefield: ForceField, backgrounds: bool = False) -> None:
     """Check that a format has the energies of all terms.
 
+    Args:
+        suffix: of the format.
+        systems: the molecules with their terms.
+        forcefield: parameters of the terms.
+        backgrounds: whether what is behind backgrounds stands in the file anyhow, as in a template.
+
     Raises:
-        FormatError: it has not; the message names the terms, an example, and the formats that have.
+        FormatError: it has not; the message names the terms, an example, and the formats that have. Or a background.
     """
     form = form_named(forcefield.form)
     for system in systems:
+        if system.background is not None and not backgrounds:
+            raise FormatError(
+                f"{system.molecule.name}: {suffix} cannot hold a background, which is numbers at one geometry. For a system "
+                "that came from from_openmm .system.xml keeps the forces behind it, and a .prmtop template does. Or leave "
+                "it out, with_background(None)."
+            )
         for kind in (*system.kinds, *system.pair_kinds):
             if suffix not in holding(kind, form):
-                raise refusal(suffix, system, forcefield, kind, 0, "has no such energy")
+                raise refusal(
+                    suffix, system, forcefield, kind, 0, f"has no such energy, that of the form {forcefield.form!r}"
+                )
 
 
 def refusal(
@@ -76,15 +92,23 @@ def refusal(
         kind: of the term, or of the pair.
         term: its number.
         why: a half sentence about the format.
-        others: suffixes of formats that can hold it; by default all that have the energy.
+        others: suffixes of formats that are better there; by default all.
     """
-    form, count = form_named(forcefield.form), _count(system, kind)
     label, atoms = term_label(system, forcefield, kind, term)
-    able = [each for each in (holding(kind, form) if others is None else others) if each != suffix]
+    count = len(system.pairs(kind).atoms if kind in system.pair_kinds else system.terms(kind)[1])
     return FormatError(
         f"{system.molecule.name}: {suffix} cannot hold {kind} {term} of {count}, {label!r} of the atoms {atoms}: the format "
-        f"{why}. Write {', '.join(able)}, or leave such terms out of the System."
+        f"{why}. Write {able(suffix, system, forcefield, others)}, or leave such terms out of the System."
     )
+
+
+def able(suffix: str, system: System, forcefield: ForceField, others: Sequence[str] | None = None) -> str:
+    """Formats other than one that hold all kinds of terms of a system, in words; out of `others` if they are given."""
+    form = form_named(forcefield.form)
+    found = [".json", ".system.xml", *HOLDS] if others is None else [*others]
+    for kind in (*system.kinds, *system.pair_kinds):
+        found = [each for each in found if each in holding(kind, form)]
+    return ", ".join(each for each in found if each != suffix)
 
 
 def term_label(system: System, forcefield: ForceField, kind: str, term: int) -> tuple[str, list[int]]:
@@ -96,7 +120,3 @@ def term_label(system: System, forcefield: ForceField, kind: str, term: int) -> 
         atoms, numbers = system.terms(kind)
         number = numbers[term]
     return forcefield.labels[forcefield.positions(kind)[number, 0]], atoms[term].tolist()
-
-
-def _count(system: System, kind: str) -> int:
-    return len(system.pairs(kind).atoms if kind in system.pair_kinds else system.terms(kind)[1])

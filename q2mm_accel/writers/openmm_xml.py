@@ -23,13 +23,14 @@ from q2mm_accel.interop.openmm_build import (
 from q2mm_accel.kernel import potentials
 from q2mm_accel.model import topology
 from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Kind, form_named, kind_named
+from q2mm_accel.model.kinds import Kind, form_named
 from q2mm_accel.model.system import System
 from q2mm_accel.units import KCAL_TO_KJ
 from q2mm_accel.writers.atom_types import STARS, AtomTypes, atom_types
-from q2mm_accel.writers.holding import check_held, refusal
+from q2mm_accel.writers.holding import BY_ATOMS, check_held, refusal
 from q2mm_accel.writers.names import atom_names, residue_names
 from q2mm_accel.writers.nonbonded import common_factor
+from q2mm_accel.writers.typed import central_places, declared_kind, single_types
 
 if TYPE_CHECKING:
     from openmm.app import Topology
@@ -56,7 +57,7 @@ def openmm_xml(systems: Sequence[System], forcefield: ForceField) -> str:
         FormatError: a term that the format cannot hold, or molecules that OpenMM cannot tell apart.
     """
     check_held(_SUFFIX, systems, forcefield)
-    types = atom_types(systems)
+    types = atom_types(systems, forcefield, _SUFFIX)
     _check_told_apart(types)
     root = ElementTree.Element("ForceField")
     _add_templates(root, types)
@@ -97,8 +98,8 @@ def _check_told_apart(types: AtomTypes) -> None:
         key = f"{sorted(elements.items())} {sorted(bonds.items())}"
         if key in seen:
             raise FormatError(
-                f"{system.molecule.name} and {seen[key].molecule.name} have the same bonds but other terms: OpenMM could not "
-                "choose between their templates in one .xml. Write one file for each, or give both the same terms."
+                f"{system.molecule.name} and {seen[key].molecule.name} have the same bonds but other terms: OpenMM could "
+                "not choose between their templates in one .xml. Write one file for each, or give both the same terms."
             )
         seen[key] = system
 
@@ -114,7 +115,7 @@ def _add_templates(root: ElementTree.Element, types: AtomTypes) -> None:
         residue = ElementTree.SubElement(residues, "Residue", {"name": name})
         names = atom_names(system.molecule)
         for atom, each in enumerate(names):
-            ElementTree.SubElement(residue, "Atom", {"name": each, "type": types.names_of(number, [atom])[0]})
+            ElementTree.SubElement(residue, "Atom", {"name": each, "type": types.name_of(number, atom)})
         for i, j in system.bond_atoms.tolist():
             ElementTree.SubElement(residue, "Bond", {"atomName1": names[i], "atomName2": names[j]})
 
@@ -130,34 +131,16 @@ def _classes(names: Iterable[str]) -> dict[str, str]:
 
 
 def _entries(types: AtomTypes, forcefield: ForceField, kind: str) -> dict[tuple[str, ...], int]:
-    """Names of classes -> the type of their terms, of a kind that may have one per tuple of atoms."""
-    found = {}
-    for row, numbers in types.tuples(kind).items():
-        if len(numbers) > 1:
-            system, term = _term_of(types, kind, numbers[1])
-            raise refusal(_SUFFIX, system, forcefield, kind, term, "has one such term for the same atoms", _BY_ATOMS)
-        found[tuple(types.names[each] for each in row)] = numbers[0]
-    return found
-
-
-_BY_ATOMS = (".json", ".system.xml", ".prmtop", ".top")
-
-
-def _term_of(types: AtomTypes, kind: str, number: int) -> tuple[System, int]:
-    """A term of a type."""
-    return next(
-        (system, system.terms(kind)[1].tolist().index(number))
-        for system in types.molecules
-        if number in system.terms(kind)[1]
-    )
+    """Names of classes -> the type of their terms, of a kind that may have one for the same atoms."""
+    found = single_types(types, forcefield, kind, _SUFFIX)
+    return {tuple(types.names[each] for each in row): number for row, number in found.items()}
 
 
 def _add_springs(root: ElementTree.Element, types: AtomTypes, forcefield: ForceField, kind_name: str) -> None:
     """Bonds, angles, Urey-Bradley terms and harmonic dihedrals."""
-    kind, entries = kind_named(kind_name), _entries(types, forcefield, kind_name)
+    kind, entries = declared_kind(kind_name), _entries(types, forcefield, kind_name)
     if not entries:
         return
-    assert isinstance(kind, Kind)
     formula = formula_of(kind, form_named(forcefield.form))
     if kind_name == "urey_bradley":  # OpenMM doubles this one's constant
         force = ElementTree.SubElement(root, "AmoebaUreyBradleyForce")
@@ -204,13 +187,8 @@ def _ordering(ordering: str) -> dict[str, str]:
 
 def _by_ordering(types: AtomTypes, kind: str, entries: dict) -> dict[str, dict]:
     """Stars with the central class first, as OpenMM wants them: central atoms third ("amber") and last ("charmm")."""
-    centres = {}
-    for number, system in enumerate(types.molecules):
-        near = topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
-        for atoms in system.terms(kind)[0].tolist():
-            for row in (atoms, atoms[::-1]):
-                place = next(place for place, atom in enumerate(row) if {*row} - {atom} <= {*near[atom]})
-                centres[types.names_of(number, row)] = place
+    places = central_places(types, kind)
+    centres = {tuple(types.names[each] for each in row): place for row, place in places.items()}
     groups: dict[str, dict] = {}
     for names, found in entries.items():
         a, b, c, d = names
@@ -231,8 +209,7 @@ def _add_cosines(root: ElementTree.Element, types: AtomTypes, forcefield: ForceF
     for ordering, what, name, group in groups:
         if not group:
             continue
-        kind = kind_named(name)
-        assert isinstance(kind, Kind)
+        kind = declared_kind(name)
         force = ElementTree.SubElement(root, "PeriodicTorsionForce", _ordering(ordering))
         for row, numbers in group.items():
             entry = _classes(row)
@@ -251,6 +228,7 @@ def _add_pairs(root: ElementTree.Element, types: AtomTypes, forcefield: ForceFie
     """Charges and van der Waals pairs: one force where the form combines as Amber does, else two."""
     form, systems = form_named(forcefield.form), types.molecules
     held = {kind for system in systems for kind in system.pair_kinds}
+    held |= {"coulomb" for system in systems if len(system.coulomb_types)}
     scales = {kind: common_factor(systems, forcefield, kind, _SUFFIX) for kind in held}
     together = "vdw" in held and lorentz_berthelot(form)
     if together or "coulomb" in held:
@@ -271,7 +249,7 @@ def _add_custom_pairs(root: ElementTree.Element, types: AtomTypes, forcefield: F
     if scale not in (0.0, 1.0):
         system = next(system for system in types.molecules if "vdw" in system.pair_kinds)
         why = "scales pairs three bonds apart only where radii combine arithmetically, as in the form 'amber'"
-        raise refusal(_SUFFIX, system, forcefield, "vdw", 0, why, _BY_ATOMS)
+        raise refusal(_SUFFIX, system, forcefield, "vdw", 0, why, BY_ATOMS)
     radii = _RADII[form.combinations["vdw_radii"]].format("radius")
     energy = f"{vdw_formula(form).text}; radius = {radii}; epsilon = sqrt(epsilon1*epsilon2)"
     force = ElementTree.SubElement(

@@ -7,8 +7,9 @@ import pytest
 
 from q2mm_accel import ForceField
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.io.results import read_forcefield, write_forcefield
+from q2mm_accel.io.results import read_forcefield
 from q2mm_accel.model.kinds import KINDS
+from q2mm_accel.writers.forcefields import write_forcefield
 
 
 def everything():

@@ -27,10 +27,11 @@ from q2mm_accel import (
     register_kind,
 )
 from q2mm_accel.errors import FormError, ParameterError, TopologyError
-from q2mm_accel.io.results import read_forcefield, write_forcefield
+from q2mm_accel.io.results import read_forcefield
 from q2mm_accel.kernel.potentials import arithmetic_mean, geometric_mean
 from q2mm_accel.model.kinds import FORMS, KINDS
 from q2mm_accel.model.plausibility import CHECKS
+from q2mm_accel.writers.forcefields import write_forcefield
 
 
 def morse(deviation, depth, steepness, length):

@@ -11,7 +11,8 @@ from refusals import assert_refused
 from q2mm_accel import ForceField, FusedObjective, Reference, System
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import ParameterError
-from q2mm_accel.io.results import read_forcefield, write_forcefield
+from q2mm_accel.io.results import read_forcefield
+from q2mm_accel.writers.forcefields import write_forcefield
 
 PLAIN = ForceField(
     "harmonic",
