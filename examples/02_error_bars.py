@@ -1,4 +1,4 @@
-"""What a fit does not say by itself: how well the data determine its parameters, and how it does on molecules it has not seen.
+"""How well the data determine the parameters of a fit, and how it does on molecules that it has not seen.
 
 Run: python examples/02_error_bars.py
 """
@@ -8,7 +8,7 @@ from q2mm_accel.datasets import load_molecule
 
 
 def main() -> None:
-    """Error bars of a peroxide, whose Hessian says too little about its torsion; then three molecules, one left out in turn."""
+    """Error bars of a peroxide, whose Hessian says too little about its torsion; then three molecules, each left out."""
     peroxide = fit(load_molecule("h2o2"), urey_bradley=False)
     bars = peroxide.uncertainty
     print(f"{bars.n_determined} of {len(bars.labels)} directions are determined; reduced chi² {bars.reduced_chi2:.2g}")
