@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from q2mm_accel.errors import OptionError
+from q2mm_accel.model.arguments import instance, integer
 from q2mm_accel.problem.checks import used_parameters
 from q2mm_accel.recipe import FitProblem
 from q2mm_accel.validation import MoleculeValidation, validate
@@ -92,6 +93,11 @@ def cross_validate(
         OptionError: groups that leave nothing to fit to, or name a system that does not exist or one twice.
         Q2MMAccelError: as the solvers and `validate` do.
     """
+    instance(problem, FitProblem, "problem", OptionError)
+    if integer(seed, "seed", OptionError) < 0:
+        raise OptionError(f"seed is {seed}; give 0 or more.")
+    if progress is not None and not callable(progress):
+        raise OptionError(f"progress is {progress!r:.60}; give a function that takes a line of text, such as print.")
     groups = _groups(folds, len(problem.systems), seed)
     objective = problem.objective()
     every = validate(problem.systems, objective.forcefield(problem.solve(objective).x))
@@ -115,13 +121,15 @@ def cross_validate(
 def _groups(folds: Iterable[Iterable[int]] | int | None, count: int, seed: int) -> list[Sequence[int]]:
     if folds is None:
         groups = [[number] for number in range(count)]
-    elif isinstance(folds, int):
+    elif isinstance(folds, int) and not isinstance(folds, bool):
         if not 2 <= folds <= count:
             raise OptionError(f"folds is {folds}; {count} molecules can be shared out to 2 to {count} groups.")
         shuffled = np.random.default_rng(seed).permutation(count)
         groups = [sorted(group.tolist()) for group in np.array_split(shuffled, folds)]
-    else:
+    elif isinstance(folds, Iterable) and all(isinstance(each, Iterable) for each in folds):
         groups = [list(group) for group in folds]
+    else:
+        raise OptionError(f"folds is {folds!r:.60}; give groups of systems, such as [[0], [1, 2]], or how many groups.")
     named = [number for group in groups for number in group]
     if not all(isinstance(number, int | np.integer) and 0 <= number < count for number in named):
         raise OptionError(f"folds name systems that do not exist; there are {count}, counted from 0.")

@@ -14,12 +14,13 @@ import numpy as np
 from scipy.optimize import OptimizeResult
 
 from q2mm_accel.errors import OptionError, Q2MMAccelWarning, UncertaintyError, warn_user
+from q2mm_accel.model.arguments import integer
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.molecule import Molecule
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
 from q2mm_accel.objective import FusedObjective
-from q2mm_accel.recipe import FitProblem, prepare, refined
+from q2mm_accel.recipe import AIMS, FitProblem, prepare, refined
 from q2mm_accel.report.page import body_of
 from q2mm_accel.report.record import record_of
 from q2mm_accel.report.saving import save_fit
@@ -158,6 +159,7 @@ def fit(
     Raises:
         Q2MMAccelError: as `prepare`, `FusedObjective`, its solvers and `validate` do.
     """
+    _check(refine, maxiter, progress, checkpoint, resume)
     watch = _Watch(progress)
     with _noted() as notes:
         with watch.stage("perceive"):
@@ -186,6 +188,19 @@ def fit(
         with watch.stage("error bars"):
             bars = _uncertainty(objective, result.x)
     return Fit(problem, objective, result, start, forcefield, before, after, bars, tuple(watch.stages), tuple(notes))
+
+
+def _check(refine, maxiter, progress, checkpoint, resume) -> None:
+    """Refuse what would only be noticed after the solve."""
+    if refine not in (None, *AIMS):
+        raise OptionError(f"refine is {refine!r:.60}; it is {', '.join(map(repr, AIMS))} or None.")
+    if integer(maxiter, "maxiter", OptionError) < 1:
+        raise OptionError(f"maxiter is {maxiter}; give 1 or more.")
+    if progress is not None and not callable(progress):
+        raise OptionError(f"progress is {progress!r:.60}; give a function that takes a line of text, such as print.")
+    for name, path in (("checkpoint", checkpoint), ("resume", resume)):
+        if path is not None and not isinstance(path, str | PathLike):
+            raise OptionError(f"{name} is {path!r:.60}; give the path of a file.")
 
 
 def _posed(posed, form: str | None, options: dict) -> tuple[FitProblem, FusedObjective | None]:

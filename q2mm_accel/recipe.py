@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import OptimizeResult
 
 from q2mm_accel.errors import OptionError, ParameterError, ReferenceDataError, SaddleWarning, TopologyError, warn_user
-from q2mm_accel.model.arguments import as_tuple, instance
+from q2mm_accel.model.arguments import as_tuple, instance, real_array, truth
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import KINDS, Kind
 from q2mm_accel.model.matching import match_frequencies
@@ -44,6 +44,8 @@ COUPLING_WIDTH = 100.0
 """The same for couplings [kcal/mol/Å² or /rad²]."""
 SADDLE_TOLERANCE = 1.5
 """`bond_tolerance` where there is a transition state: bonds that form or break are longer."""
+AIMS = ("frequencies", "geometry")
+"""What a fit can go on to from its solution."""
 _IMAGINARY = -50.0
 """[cm⁻¹] A mode below it makes a molecule a transition state; above, a turning group has not quite been optimized."""
 _LINEAR_FORMS = ("harmonic", "amber")
@@ -143,11 +145,16 @@ def prepare(
     Warns:
         SaddleWarning: a transition state was turned.
     """
+    truth(couplings, "couplings", OptionError)
+    if displacement is not None:
+        real_array(displacement, "displacement", OptionError, shape=())
+    if stiffness is not None:
+        checked_stiffness(stiffness)
     if forcefield is None:
         terms = dict.fromkeys(("stretch_stretch", "stretch_bend", "bend_bend"), couplings)
-        systems, start = _perceived(molecules, form or "harmonic", terms | perception)
+        systems, start = _perceived(molecules, "harmonic" if form is None else form, terms | perception)
     else:
-        systems, start = _given(molecules, forcefield, [*perception, *(["form"] if form else [])])
+        systems, start = _given(molecules, forcefield, [*perception, *(["form"] if form is not None else [])])
     crowded = bool(start.n_types("vdw"))
     weight = (CROWDED_DISPLACEMENT if crowded else DISPLACEMENT) if displacement is None else displacement
     references = ReferenceData()
@@ -160,7 +167,7 @@ def prepare(
             f"{int(moving.sum())} parameters are to be fitted to {len(references)} data. Share types (by='element'), leave "
             "terms out, freeze parameters (active=), or give priors."
         )
-    least = (CROWDED_STIFFNESS if crowded else STIFFNESS) if stiffness is None else checked_stiffness(stiffness)
+    least = (CROWDED_STIFFNESS if crowded else STIFFNESS) if stiffness is None else stiffness
     return FitProblem(systems, start, references, priors=known, active=moving, stiffness=least)
 
 
@@ -177,7 +184,7 @@ def refined(problem: FitProblem, forcefield: ForceField, aim: str) -> FitProblem
         The problem, with the solution as its start.
 
     Raises:
-        OptionError: another aim.
+        OptionError: an aim that is none of `AIMS`.
     """
     references = ReferenceData()
     if aim == "frequencies":
@@ -192,7 +199,7 @@ def refined(problem: FitProblem, forcefield: ForceField, aim: str) -> FitProblem
             for mode, value in enumerate(system.molecule.normal_modes.frequencies):
                 references.add(Reference("relaxed_frequency", float(value), FREQUENCY, number, mode))
     else:
-        raise OptionError(f"refine is {aim!r:.60}; it is 'frequencies', 'geometry' or None.")
+        raise OptionError(f"aim is {aim!r:.60}; it is {' or '.join(map(repr, AIMS))}.")
     return replace(problem, forcefield=forcefield, references=references)
 
 
@@ -244,9 +251,9 @@ def _given(systems, forcefield: ForceField, perception: list[str]) -> tuple[list
             f"{', '.join(sorted(perception))}: a force field is given, so no terms are perceived. Leave that out, or the "
             "force field."
         )
+    instance(forcefield, ForceField, "forcefield", ParameterError)
     chosen = as_tuple(systems, System, "systems, for a force field is given", TopologyError)
-    turned = [replace(system, molecule=_as_minimum(system.molecule)) for system in chosen]
-    return turned, instance(forcefield, ForceField, "forcefield", ParameterError)
+    return [replace(system, molecule=_as_minimum(system.molecule)) for system in chosen], forcefield
 
 
 def _bonded(forcefield: ForceField) -> np.ndarray:

@@ -158,8 +158,8 @@ def _problem(request: Request) -> FitProblem:
 
 def _molecules(request: Request) -> list[Molecule]:
     names = [each for each in request.inputs if each in SMALL and not Path(each).exists()]
-    read = read_molecules([each for each in request.inputs if each not in names])
-    return [*(load_molecule(each) for each in names), *read]
+    files = [each for each in request.inputs if each not in names]
+    return [*map(load_molecule, names), *(read_molecules(files) if files else [])]
 
 
 def _make(folder: Path) -> None:
