@@ -1,6 +1,6 @@
 """How a force field does on molecules that it was not fitted to: fits that leave some out, all by one compiled program."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +118,7 @@ def cross_validate(
     return CrossValidation(tuple(found))
 
 
-def _groups(folds: Iterable[Iterable[int]] | int | None, count: int, seed: int) -> list[Sequence[int]]:
+def _groups(folds: Iterable[Iterable[int]] | int | None, count: int, seed: int) -> list[list[int]]:
     if folds is None:
         groups = [[number] for number in range(count)]
     elif isinstance(folds, int) and not isinstance(folds, bool):

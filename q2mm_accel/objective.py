@@ -399,7 +399,7 @@ class FusedObjective:
         priors = len(self.problem.references.present) + np.arange(len(self.inputs.priors.weight))
         return np.concatenate([np.arange(len(self.references)), priors])
 
-    def reweighted(self, weights: ArrayLike) -> Self:
+    def reweighted(self, weights: ArrayLike) -> "FusedObjective":
         """The same objective with other weights, without compiling anything again: of parts of the data, or resampled ones.
 
         Args:

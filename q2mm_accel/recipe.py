@@ -99,7 +99,8 @@ class FitProblem:
         start = self.forcefield
         if start.form in _LINEAR_FORMS:
             return objective.solve_linear(self.stiffness)
-        harmonic = ForceField(form="harmonic", labels=start.labels, limits=start.limits, **start.arrays)
+        arrays = {**start.arrays, "labels": start.labels, "limits": start.limits}
+        harmonic = ForceField(form="harmonic", **arrays)
         first = self.objective(harmonic).reweighted(objective.inputs.weights).solve_linear(self.stiffness)
         return objective.solve_native("levenberg-marquardt", x0=first.x, maxiter=maxiter, **options)
 

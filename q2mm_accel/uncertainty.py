@@ -7,7 +7,7 @@ regression (Draper and Smith, Applied Regression Analysis, 3rd ed., chapters 5 a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import qr, solve
@@ -297,7 +297,8 @@ def _sparse(directions: np.ndarray) -> np.ndarray:
     """Other directions of the same space, each with an element of its own, which makes them short (reduced echelon form)."""
     if not len(directions):
         return directions
-    _, triangular, order = qr(directions, mode="economic", pivoting=True)
+    decomposed: Any = qr(directions, mode="r", pivoting=True)
+    triangular, order = decomposed
     reduced = np.empty_like(directions)
     reduced[:, order] = solve(triangular[:, : len(directions)], triangular)
     return reduced

@@ -19,7 +19,7 @@ from q2mm_accel.comparison import compare
 from q2mm_accel.datasets.modes import load_modes_problem
 from q2mm_accel.datasets.problems import PROBLEMS
 from q2mm_accel.datasets.small import SMALL, load_molecule
-from q2mm_accel.errors import OptionError, OutputError, Q2MMAccelWarning
+from q2mm_accel.errors import InteropError, OptionError, OutputError, Q2MMAccelWarning
 from q2mm_accel.fitting import fit
 from q2mm_accel.io.results import read_forcefield
 from q2mm_accel.model.adopting import adopt
@@ -98,7 +98,7 @@ def compare_objective(name: str, points: int) -> int:
             f"{name}: {error}. Give MODULE:OBJECTIVE, a Python module here and q2mm's objective in it."
         ) from error
     with _progress():
-        found = compare(objective, FusedObjective.from_q2mm(objective), points)
+        found = compare(objective, _fused(objective), points)
     print(found)
     return HELD if found.agrees else NOT_HELD
 
@@ -145,12 +145,22 @@ def _objective_of_q2mm(name: str) -> Any:
 
 def _posed(request: Request) -> FitProblem | FusedObjective:
     name = request.options.get("q2mm")
-    return _problem(request) if name is None else FusedObjective.from_q2mm(_objective_of_q2mm(name))
+    return _problem(request) if name is None else _fused(_objective_of_q2mm(name))
+
+
+def _fused(objective: Any) -> FusedObjective:
+    made = FusedObjective.from_q2mm(objective)
+    if not isinstance(made, FusedObjective):
+        raise InteropError(
+            f"its engine is a {type(objective.engine).__name__}, whose terms are not known here: there is no fused program. "
+            "In a script, EngineObjective takes it as it is."
+        )
+    return made
 
 
 def _problem(request: Request) -> FitProblem:
     priors = request.options.get("priors")
-    known = {} if priors is None else {"priors": [Prior(name, width) for name, width in priors.items()]}
+    known: dict[str, Any] = {} if priors is None else {"priors": [Prior(name, width) for name, width in priors.items()]}
     if len(request.inputs) == 1 and request.inputs[0] in PROBLEMS and not Path(request.inputs[0]).exists():
         return load_modes_problem(request.inputs[0], **request.for_prepare, **known)
     return prepare(_molecules(request), **request.for_prepare, **known)

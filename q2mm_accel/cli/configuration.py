@@ -90,10 +90,11 @@ def _read(path: Path) -> dict[str, Any]:
         if name not in KEYS:
             near = get_close_matches(name, KEYS, n=1, cutoff=0.0)[0]
             raise OptionError(f"{path}: there is no key {name!r}; the nearest is {near!r}. Keys: {', '.join(KEYS)}.")
-        kinds = KEYS[name] if isinstance(KEYS[name], tuple) else (KEYS[name],)
+        wanted = KEYS[name]
+        kinds = wanted if isinstance(wanted, tuple) else (wanted,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise OptionError(f"{path}: {name} is {value!r:.60}; it must be a {wanted}.")
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise OptionError(f"{path}: {name} is {value!r:.60}; it must be a {names}.")
     return content
 
 

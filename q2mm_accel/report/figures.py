@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ _QM, _START, _AT_QM, _OWN = "#000000", "#b0b0b0", "#0072b2", "#d55e00"
 """Okabe and Ito's colours."""
 _SPECTRA = 12
 """How many molecules have a spectrum of their own in a figure."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -92,7 +93,7 @@ def _spectra(new_figure, record: dict):
         axes.set_yticks(-np.arange(len(rows)), [title for title, _ in rows.values()])
         axes.tick_params(axis="y", length=0, labelsize=7)
         axes.set_title(molecule["name"])
-    axes.set_xlabel("frequency (cm⁻¹)")
+    figure.axes[-1].set_xlabel("frequency (cm⁻¹)")
     return figure
 
 
