@@ -10,7 +10,7 @@ from bare import perceive_bare
 from helpers import evaluate
 
 from q2mm_accel import ForceField, Molecule, System, frequencies, units
-from q2mm_accel.datasets import SMALL, load_molecule, published_frequencies
+from q2mm_accel.datasets import MOLECULES, load_molecule, published_frequencies
 from q2mm_accel.model.plausibility import CHECKS
 from q2mm_accel.model.seminario import estimate_force_constants
 
@@ -146,7 +146,7 @@ def test_no_systems_have_no_spectra():
     assert frequencies([], ForceField(form="harmonic")) == []
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", MOLECULES)
 def test_the_published_frequencies_are_reproduced(name):
     molecule, published = load_molecule(name), published_frequencies(name)
     computed = molecule.frequencies()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
-from q2mm_accel.datasets.small import SMALL, load_molecule
+from q2mm_accel.datasets.small import LARGER, SMALL, load_molecule
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.interop.pairing import match_as_q2mm
 from q2mm_accel.model.forcefield import ForceField
@@ -22,8 +22,8 @@ TRANSITION_STATES = {"sn2_ts"}
 FREQUENCY_WEIGHT = 0.001
 """Weight of a frequency [1/cm⁻¹], as in q2mm's benchmarks."""
 
-PROBLEMS = (*SMALL, "small", "rh-enamide")
-"""Names of the problems; "small" is all small minima together."""
+PROBLEMS = (*SMALL, *LARGER, "small", "rh-enamide")
+"""Names of the problems; "small" is the eight small minima together."""
 
 
 def load_problem(name: str, form: str = "mm3") -> FitProblem:

@@ -9,16 +9,20 @@ from q2mm_accel.errors import DatasetError
 from q2mm_accel.model.molecule import Molecule
 
 SMALL = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "hcn", "h2o2", "c2h2", "sn2_ts")
-"""Names of the data sets: eight minima and `sn2_ts`, the transition state of F⁻ + CH3F."""
+"""Eight small minima and `sn2_ts`, the transition state of F⁻ + CH3F."""
+LARGER = ("acrylamide", "alanine_dipeptide", "mnh_co4_ph3")
+"""Minima of 10 to 22 atoms: a conjugated amide, ACE-ALA-NME (C7eq, in OpenMM's order of atoms) and cis-HMn(CO)4(PH3)."""
+MOLECULES = (*SMALL, *LARGER)
+"""Names of all the data sets."""
 PROVENANCE = ("method", "basis", "program", "source")
 FIELDS = ("symbols", "coordinates", "hessian", "energy", "charge", "multiplicity", "frequencies", *PROVENANCE)
 
 
 def load_molecule(name: str) -> Molecule:
-    """A molecule at its B3LYP/6-31+G(d) stationary point, with energy and Hessian.
+    """A molecule at its stationary point, with energy and Hessian: B3LYP/6-31+G(d), or as `provenance` says.
 
     Args:
-        name: one of `SMALL`.
+        name: one of `MOLECULES`.
 
     Returns:
         Coordinates [Å], energy [hartree], analytic Hessian [hartree/bohr²], charge and multiplicity. HCN and C2H2
@@ -46,7 +50,7 @@ def published_frequencies(name: str) -> np.ndarray:
     numbers check `Molecule.frequencies` and the unit conversions independently.
 
     Args:
-        name: one of `SMALL`.
+        name: one of `MOLECULES`.
 
     Returns:
         Shape (3 n_atoms - 6,), or (3 n_atoms - 5,) for a linear molecule [cm⁻¹]; ascending, imaginary ones negative.
@@ -61,7 +65,7 @@ def provenance(name: str) -> dict[str, str]:
     """Where a data set comes from.
 
     Args:
-        name: one of `SMALL`.
+        name: one of `MOLECULES`.
 
     Returns:
         The density functional (`method`), `basis`, `program` with its version, and the script that ran it (`source`).
@@ -75,8 +79,8 @@ def provenance(name: str) -> dict[str, str]:
 
 def _read(name: str) -> dict[str, np.ndarray]:
     """All fields of the data set's file."""
-    if name not in SMALL:
-        raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(SMALL)}.")
+    if name not in MOLECULES:
+        raise DatasetError(f"there is no data set {name!r}; choose one of {', '.join(MOLECULES)}.")
     path = resources.files("q2mm_accel.datasets") / "data" / f"{name}.npz"
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
