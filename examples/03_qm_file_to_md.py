@@ -1,8 +1,8 @@
 """From a QM output file to molecular dynamics: read, perceive, one direct solve, validate, write OpenMM's XML, run it.
 
 Needs OpenMM: python -m pip install 'q2mm_accel[openmm]'.
-Run: python examples/03_qm_file_to_md.py [FILE], any file with a Hessian that `Molecule.read` knows; by default an .fchk file of
-acrylamide that is written first.
+Run: python examples/03_qm_file_to_md.py [FILE], any file with a Hessian that `Molecule.read` knows; by default an .fchk file
+of acrylamide that is written first.
 """
 
 import sys
