@@ -1,7 +1,9 @@
 """OpenMM ForceField XML: residue templates with types of atoms, and the parameters of tuples of types.
 
 `openmm.app.ForceField(path).createSystem(topology, nonbondedMethod=NoCutoff)` gives our energy; `openmm_topology` is such a
-topology. OpenMM finds a residue's template by its bonds, and prefers atoms of the same name.
+topology. OpenMM finds out by elements and bonds which atom of a residue is which of its template, names do not count: where
+atoms that it cannot tell apart have different types (the hydrogens of an alkene, cis and trans), those of the topology must
+stand in the order of the molecule, and the file has a script that refuses any other.
 """
 
 from collections import Counter
@@ -36,6 +38,17 @@ if TYPE_CHECKING:
     from openmm.app import Topology
 
 _SUFFIX = ".xml"
+_SCRIPT = """
+for residue, template in templateForResidue.items():
+    if template.name in {0}:
+        order = [data.atomTemplateIndexes[atom] for atom in residue.atoms()]
+        names = [atom.name for atom in residue.atoms()]
+        known = [atom.name for atom in template.atoms]
+        if order != sorted(order) or (names != known and sorted(names) == sorted(known)):
+            raise ValueError("residue %s: its atoms must stand in the order of the template %s, %s, which tells apart more "
+                             "of them than elements and bonds do" % (residue.name, template.name, " ".join(known)))
+"""
+"""What OpenMM runs after it has made a System."""
 _CUSTOM = {"bond": "Bond", "angle": "Angle", "harmonic_dihedral": "Proper", "harmonic_improper": "Improper"}
 """Kind -> OpenMM's name of its entries in a custom force."""
 _RADII = {
@@ -65,6 +78,7 @@ def openmm_xml(systems: Sequence[System], forcefield: ForceField) -> str:
         _add_springs(root, types, forcefield, kind)
     _add_cosines(root, types, forcefield)
     _add_pairs(root, types, forcefield)
+    _add_script(root, types)
     ElementTree.indent(root, " ")
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -83,16 +97,22 @@ def openmm_topology(system: System) -> "Topology":
     return made
 
 
+def _bond_colours(system: System) -> list[str]:
+    """What tells atoms apart for OpenMM: elements and bonds, by refinement; equal where they are alike or seem so."""
+    near = topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
+    colours: list[str] = list(system.molecule.symbols)
+    for _ in colours:
+        signs = [f"{own}({sorted(colours[atom] for atom in around)})" for own, around in zip(colours, near, strict=True)]
+        numbers = {sign: str(number) for number, sign in enumerate(sorted(set(signs)))}
+        colours = [numbers[sign] for sign in signs]
+    return colours
+
+
 def _check_told_apart(types: AtomTypes) -> None:
     """Check that no two templates have the same bonds between the same elements: OpenMM would refuse to choose."""
     seen: dict[str, System] = {}
     for system in types.molecules:
-        near = topology.neighbours(system.molecule.n_atoms, system.bond_atoms)
-        colours: list[str] = list(system.molecule.symbols)
-        for _ in colours:
-            signs = [f"{own}({sorted(colours[atom] for atom in around)})" for own, around in zip(colours, near, strict=True)]
-            numbers = {sign: str(number) for number, sign in enumerate(sorted(set(signs)))}
-            colours = [numbers[sign] for sign in signs]
+        colours = _bond_colours(system)
         elements = Counter(zip(colours, system.molecule.symbols, strict=True))
         bonds = Counter(tuple(sorted((colours[i], colours[j]))) for i, j in system.bond_atoms.tolist())
         key = f"{sorted(elements.items())} {sorted(bonds.items())}"
@@ -102,6 +122,19 @@ def _check_told_apart(types: AtomTypes) -> None:
                 "not choose between their templates in one .xml. Write one file for each, or give both the same terms."
             )
         seen[key] = system
+
+
+def _add_script(root: ElementTree.Element, types: AtomTypes) -> None:
+    """Have OpenMM refuse other orders of atoms than ours where bonds alone do not tell their types apart."""
+    ordered = []
+    for number, name in enumerate(residue_names(len(types.molecules))):
+        classes: dict[str, set[int]] = {}
+        for colour, each in zip(_bond_colours(types.molecules[number]), types.of_atoms[number], strict=True):
+            classes.setdefault(colour, set()).add(each)
+        if any(len(each) > 1 for each in classes.values()):
+            ordered.append(name)
+    if ordered:
+        ElementTree.SubElement(root, "Script").text = _SCRIPT.format(ordered)
 
 
 def _add_templates(root: ElementTree.Element, types: AtomTypes) -> None:
@@ -116,7 +149,8 @@ def _add_templates(root: ElementTree.Element, types: AtomTypes) -> None:
         names = atom_names(system.molecule)
         for atom, each in enumerate(names):
             ElementTree.SubElement(residue, "Atom", {"name": each, "type": types.name_of(number, atom)})
-        for i, j in system.bond_atoms.tolist():
+        # in this order OpenMM's search finds each atom in its own place first
+        for i, j in sorted(tuple(sorted(pair)) for pair in system.bond_atoms.tolist()):
             ElementTree.SubElement(residue, "Bond", {"atomName1": names[i], "atomName2": names[j]})
 
 

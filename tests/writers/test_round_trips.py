@@ -12,11 +12,12 @@ import tolerances
 from kinds_cases import everything
 from writer_cases import READERS, evaluated, problem, read_prmtop, read_top, read_xml
 
-from q2mm_accel import ForceField, PairKind, System, perceive, write_forcefield
+from q2mm_accel import ForceField, Molecule, PairKind, System, perceive, write_forcefield
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormatError
 from q2mm_accel.interop.openmm_build import build_openmm, pair_values
-from q2mm_accel.model.kinds import KINDS
+from q2mm_accel.model.kinds import KINDS, term_kinds
+from q2mm_accel.model.plausibility import CHECKS
 
 LOWERED = {".fld": re.compile(r"Energies of \S+ are lower by (\S+) kcal/mol here")}
 """What a file says about its zero of energy."""
@@ -91,6 +92,44 @@ def test_several_molecules_and_conformers_share_a_file_and_its_types(tmp_path):
         lines = [*asked, '#include "set.itp"', "[ system ]", "one", "[ molecules ]", f"{name} 1", ""]
         (tmp_path / "one.top").write_text("\n".join(lines))
         assert_read_back(tmp_path / "one.top", ".top", system, forcefield)
+
+
+@pytest.mark.parametrize("suffix", [".xml", ".prmtop", ".top", ".prm", ".frcmod"])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 12))])
+def test_terms_that_differ_where_bonds_are_alike_are_kept_apart(seed, suffix, tmp_path):
+    """Some of the terms of a symmetric molecule, with types that do not follow its symmetry, and atoms in any order."""
+    rng = np.random.default_rng(seed)
+    whole, forcefield = problem("ethane", "amber", periodicities=(1,))
+    arrays, values = dict(whole.arrays), dict(forcefield.arrays)
+    for kind in whole.kinds:
+        atoms, types = whole.terms(kind)
+        kept = np.flatnonzero(rng.random(len(atoms)) < (1.0 if kind == "bond" else 0.6))
+        twice = forcefield.n_types(kind) * rng.integers(0, 2, len(kept))
+        arrays |= {f"{kind}_atoms": atoms[kept], f"{kind}_types": types[kept] + twice}
+        values |= {field: np.tile(values[field], 2) for field in term_kinds()[kind].all_fields}
+        scaled = term_kinds()[kind].fields[0]
+        values[scaled] = values[scaled] * rng.uniform(0.5, 1.5, len(values[scaled]))
+    forcefield, order = ForceField("amber", arrays=values), rng.permutation(8)
+    molecule, place = whole.molecule, np.argsort(order)
+    arrays = {name: place[each] if name.endswith(("_atoms", "_pairs")) else each for name, each in arrays.items()}
+    arrays |= {name: arrays[name][order] for name in ("vdw_types", "coulomb_types")}
+    turned = Molecule([molecule.symbols[atom] for atom in order], molecule.coordinates[order], name="turned", waived=CHECKS)
+    write_forcefield(tmp_path / f"a{suffix}", forcefield, System(turned, arrays=arrays))
+    assert_read_back(tmp_path / f"a{suffix}", suffix, System(turned, arrays=arrays), forcefield)
+
+
+def test_openmm_refuses_another_order_of_atoms_that_bonds_do_not_tell_apart(tmp_path):
+    system, forcefield = problem("formaldehyde", "amber")
+    write_forcefield(tmp_path / "a.xml", forcefield, system)
+    order = [1, 0, 2, 3]
+    place = np.argsort(order)
+    molecule = Molecule([system.molecule.symbols[atom] for atom in order], system.molecule.coordinates[order], waived=CHECKS)
+    turned = System(molecule, bond_atoms=place[system.bond_atoms], bond_types=system.bond_types)
+    with pytest.raises(ValueError, match="its atoms must stand in the order of the template MOL, C1 O1 H1 H2"):
+        read_xml(tmp_path / "a.xml", turned)
+    symmetric, of_symmetric = problem("ethane", "amber")
+    write_forcefield(tmp_path / "b.xml", of_symmetric, symmetric)
+    assert "<Script>" not in (tmp_path / "b.xml").read_text()
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".prmtop", ".top", ".prm", ".frcmod"])
