@@ -115,6 +115,17 @@ class FusedObjective:
 
     The loss is Σ [weight (reference - computed)]² over all references, everything computed at the QM geometries, and
     Σ [(center - parameter) / width]² over priors. It is the sum of squares of `residuals`, whatever the options.
+    One bond at 1 Å whose energy k (r - r0)² is to be 8 kcal/mol, with k = 200 and r0 = 0.9:
+
+    >>> from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
+    >>> pair = System(Molecule(["H", "F"], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), bond_atoms=[[0, 1]], bond_types=[0])
+    >>> field = ForceField(form="harmonic", bond_force_constants=[200.0], bond_lengths=[0.9])
+    >>> objective = FusedObjective([pair], field, [Reference("energy", 8.0, 1.0)])
+    >>> print(round(objective.fun([200.0, 0.9]), 9), objective.jac([200.0, 0.9]).round(6))
+    36.0 [ -0.12 480.  ]
+
+    (8 - 2)² = 36; its slopes are -2 (8 - 2) (r - r0)² and 2 (8 - 2) 2 k (r - r0).
+
     All methods take any array-like x of n numbers and return NumPy arrays of float64 that the caller may keep and change.
     Objectives can be pickled; copies are built again from the same inputs, on one device, and give bitwise the same values.
 

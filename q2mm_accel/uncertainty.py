@@ -201,6 +201,20 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
     Returns:
         The uncertainty.
 
+    Example:
+        Four measurements of one number: the standard error is their standard deviation over the square root of 4.
+
+        >>> import numpy as np
+        >>> from q2mm_accel.uncertainty import Linearized, uncertainty_of
+        >>> values, one = np.array([1.0, 2.0, 3.0, 4.0]), np.ones(1)
+        >>> linear = Linearized(
+        ...     residuals=values - 2.5, jacobian=-np.ones((4, 1)), n_references=4, groups=np.arange(4), x=2.5 * one,
+        ...     lower=-np.inf * one, upper=np.inf * one, typical=one, scale=one, labels=("number",), units=("",),
+        ...     references=["a", "b", "c", "d"],
+        ... )
+        >>> print(uncertainty_of(linear).standard_errors.round(6), (values.std(ddof=1) / 2.0).round(6))
+        [0.645497] 0.645497
+
     Raises:
         UncertaintyError: there are no more references than parameters to be determined from them.
     """
