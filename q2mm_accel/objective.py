@@ -121,8 +121,8 @@ class FusedObjective:
     >>> pair = System(Molecule(["H", "F"], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), bond_atoms=[[0, 1]], bond_types=[0])
     >>> field = ForceField(form="harmonic", bond_force_constants=[200.0], bond_lengths=[0.9])
     >>> objective = FusedObjective([pair], field, [Reference("energy", 8.0, 1.0)])
-    >>> print(round(objective.fun([200.0, 0.9]), 9), objective.jac([200.0, 0.9]).round(6))
-    36.0 [ -0.12 480.  ]
+    >>> round(objective.fun([200.0, 0.9]), 9), objective.jac([200.0, 0.9]).round(6).tolist()
+    (36.0, [-0.12, 480.0])
 
     (8 - 2)² = 36; its slopes are -2 (8 - 2) (r - r0)² and 2 (8 - 2) 2 k (r - r0).
 

@@ -38,10 +38,10 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
         >>> system = System(pair, bond_atoms=[[0, 1]], bond_types=[0])
         >>> field = ForceField(form="harmonic", bond_force_constants=[600.0], bond_lengths=[0.92])
         >>> round(float(frequencies([system], field)[0][-1]))
-        3857
+        3845
         >>> reduced_mass = 1.008 * 18.998 / (1.008 + 18.998)  # u
         >>> round((2.0 * 600.0 * 4184.0 / reduced_mass * 1e23) ** 0.5 / (2.0 * 3.14159265 * 2.99792458e10))
-        3857
+        3845
 
     Raises:
         FormError: unknown functional form.
