@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from q2mm_accel.errors import FormatError, OutputError, ParameterError, TopologyError
-from q2mm_accel.interop.openmm_build import build_openmm, openmm_package
+from q2mm_accel.interop.openmm_build import openmm_package
+from q2mm_accel.interop.openmm_systems import to_openmm
 from q2mm_accel.io.atomic import check_writable, checked_path, replace_file
 from q2mm_accel.io.results import forcefield_text
 from q2mm_accel.model.arguments import as_tuple, instance
@@ -114,7 +115,7 @@ def _xml(systems: Sequence[System], forcefield: ForceField) -> Files:
 
 
 def _system_xml(systems: Sequence[System], forcefield: ForceField) -> Files:
-    system = build_openmm(_one(systems, ".system.xml"), forcefield)
+    system = to_openmm(_one(systems, ".system.xml"), forcefield)
     return {".system.xml": openmm_package().XmlSerializer.serialize(system)}
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import tolerances
 from kinds_cases import everything
+from openmm_systems import ALANINE, amber, charmm
+from oracles.openmm_engine import context_of, energy_of, forces_of
 from writer_cases import READERS, evaluated, problem, read_prmtop, read_top, read_xml
 
-from q2mm_accel import ForceField, Molecule, PairKind, System, perceive, write_forcefield
+from q2mm_accel import ForceField, Molecule, PairKind, System, from_openmm, perceive, to_openmm, write_forcefield
 from q2mm_accel.datasets import load_molecule
 from q2mm_accel.errors import FormatError
 from q2mm_accel.interop.openmm_build import build_openmm, pair_values
@@ -201,3 +203,21 @@ def test_a_file_keeps_the_names_and_bonds_of_the_molecule(tmp_path):
         masses = [model.getParticleMass(atom)._value for atom in range(model.getNumParticles())]
         np.testing.assert_allclose(masses, system.molecule.masses, rtol=tolerances.CLOSED_FORM)
         assert model.getNumConstraints() == 0
+
+
+def test_systems_of_openmm_go_out_as_they_came_with_other_parameters(tmp_path):
+    """AMBER's in every format that has its forces; CHARMM's, with CMAP and custom forces, as the System that it was."""
+    for given, suffixes in (
+        (amber(), (".system.xml", ".xml", ".prmtop", ".top", ".prm", ".frcmod")),
+        (charmm(), (".system.xml",)),
+    ):
+        model = from_openmm(given, ALANINE)
+        system, scaled = model.systems[0], [1.02 if name.startswith("bond") else 1.0 for name in model.forcefield.labels]
+        forcefield = model.forcefield.with_parameters(model.forcefield.parameters * scaled)
+        context = context_of(to_openmm(system, forcefield), ALANINE.coordinates)
+        for suffix in suffixes:
+            write_forcefield(tmp_path / f"a{suffix}", forcefield, system)
+            read = context_of(READERS[suffix](tmp_path / f"a{suffix}", system), ALANINE.coordinates)
+            assert energy_of(read) == pytest.approx(energy_of(context), rel=tolerances.READ_BACK)
+            forces = forces_of(context)
+            assert np.abs(forces_of(read) - forces).max() <= tolerances.READ_BACK * np.abs(forces).max()
