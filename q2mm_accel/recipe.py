@@ -254,7 +254,12 @@ def _given(systems, forcefield: ForceField, perception: list[str]) -> tuple[list
         )
     instance(forcefield, ForceField, "forcefield", ParameterError)
     chosen = as_tuple(systems, System, "systems, for a force field is given", TopologyError)
-    return [replace(system, molecule=_as_minimum(system.molecule)) for system in chosen], forcefield
+    return [_with_minimum(system) for system in chosen], forcefield
+
+
+def _with_minimum(system: System) -> System:
+    turned = _as_minimum(system.molecule)
+    return system if turned is system.molecule else replace(system, molecule=turned)
 
 
 def _bonded(forcefield: ForceField) -> np.ndarray:
