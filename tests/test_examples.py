@@ -25,7 +25,7 @@ EXPECTED = {
 """What a script must print; the number in brackets."""
 
 SCRIPTS = sorted(path.name for path in FOLDER.glob("0*.py"))
-LONGER = {"03_qm_file_to_md.py", "04_refit_openmm.py"}
+LONGER = {"01_hold_molecules.py", "02_error_bars.py", "03_qm_file_to_md.py", "04_refit_openmm.py"}
 """Scripts of more than five seconds, for the exhaustive tests."""
 AS_USERS = "05_fit_with_scipy.py"
 """The script that the default run compiles as users do; the exhaustive tests compile the others so too."""
