@@ -89,15 +89,8 @@ def validate_inputs(forcefield: str, words: Sequence[str], options: dict[str, An
 
 def compare_objective(name: str, points: int) -> int:
     """Compare an objective of q2mm with the fused one."""
-    module, _, attribute = name.partition(":")
-    sys.path.insert(0, os.getcwd())
-    try:
-        objective = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise OptionError(
-            f"{name}: {error}. Give MODULE:OBJECTIVE, a Python module here and q2mm's objective in it."
-        ) from error
     with _progress():
+        objective = _objective_of_q2mm(name)
         found = compare(objective, _fused(objective), points)
     print(found)
     return HELD if found.agrees else NOT_HELD
