@@ -101,6 +101,15 @@ def test_a_force_field_is_validated_with_a_file(fitted, tmp_path, capsys):
     assert found["held"] and found["rmsd_own"] == pytest.approx(30.1, abs=0.1) and list(found["molecules"]) == ["mine"]
 
 
+def test_a_geometry_and_its_hessian_are_one_word(tmp_path, capsys):
+    molecule = load_molecule("hcn")
+    rows = [f"{s} {x:.12f} {y:.12f} {z:.12f}" for s, (x, y, z) in zip(molecule.symbols, molecule.coordinates, strict=True)]
+    (tmp_path / "hcn.xyz").write_text("\n".join(["3", "", *rows]) + "\n")
+    np.save(tmp_path / "hcn.npy", molecule.hessian)
+    assert cli.main(["check", f"{tmp_path}/hcn.xyz+{tmp_path}/hcn.npy"]) == codes.HELD
+    assert "molecules: hcn (3 atoms)" in capsys.readouterr().out
+
+
 def test_types_that_a_force_field_does_not_have_are_named(fitted, capsys):
     assert cli.main(["validate", str(fitted[0] / "forcefield.json"), "water"]) == codes.BAD_INPUT
     assert_one_line(capsys, "the force field has no type bond H(O)-O(HH)", "angle H(O)-O(HH)-H(O)")

@@ -38,8 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
 def commands() -> None:
     """Fit force fields to quantum chemistry, and say what they are worth.
 
-    INPUT is any of: files of QM programs with a Hessian (.fchk, .hess, .log, .json, .npz, ...), the name of a data set
-    (see `datasets`), or one .toml file that names them and all options.
+    INPUT is any of: files of QM programs with a Hessian (.fchk, .hess, .log, .json, .npz, ...), GEOMETRY+HESSIAN
+    (.xyz+.npy), the
+    name of a data set (see `datasets`), or one .toml file that names them and all options.
 
     Exit codes: 0 fine; 1 the result should not be trusted; 2 the input cannot be used; 130 interrupted.
     """

@@ -161,8 +161,14 @@ def _problem(request: Request) -> FitProblem:
 
 def _molecules(request: Request) -> list[Molecule]:
     names = [each for each in request.inputs if each in SMALL and not Path(each).exists()]
-    files = [each for each in request.inputs if each not in names]
+    files = [_pair(each) for each in request.inputs if each not in names]
     return [*map(load_molecule, names), *(read_molecules(files) if files else [])]
+
+
+def _pair(word: str) -> str | tuple[str, str]:
+    """A file, or GEOMETRY+HESSIAN."""
+    geometry, plus, hessian = word.partition("+")
+    return (geometry, hessian) if plus and not Path(word).exists() else word
 
 
 def _make(folder: Path) -> None:
