@@ -7,7 +7,6 @@ from typing import Any
 from q2mm_accel.errors import MoleculeError, QMFileError
 from q2mm_accel.model.molecule import Molecule
 
-
 _Path = str | os.PathLike[str]
 
 
