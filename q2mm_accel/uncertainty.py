@@ -220,8 +220,10 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
     """
     free = np.flatnonzero(~linear.at_bounds)
     count = linear.n_references
-    fitted = _Fitted.of(linear.jacobian[:, free] * linear.typical[free])
-    rotated, residuals = fitted.rotated[:count], linear.residuals[:count]
+    jacobian = linear.jacobian * linear.typical
+    triangular = np.linalg.qr(jacobian[:count], mode="r")  # of the references: much smaller, and all that follows needs
+    fitted = _Fitted.of(np.linalg.qr(np.concatenate([triangular, jacobian[count:]])[:, free], mode="r"))
+    rotated, residuals = jacobian[:count, free] @ fitted.back, linear.residuals[:count]
     leverage = np.sum(rotated**2, axis=1)
     freedom = count - float(leverage.sum())
     if scaled and freedom < _LEAST_FREEDOM:
@@ -230,15 +232,16 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
             "are. Add references or priors, freeze parameters, or say scaled=False if weights are 1 / standard deviation."
         )
     chi2 = float(residuals @ residuals) / freedom if freedom >= _LEAST_FREEDOM else np.nan
-    groups = linear.groups if by_molecule else np.arange(count)
     # a residual's own variance is smaller by 1 - leverage (HC2 of MacKinnon and White, J. Econometrics 1985, 29, 305)
     shares = residuals if by_molecule else residuals / np.sqrt(np.maximum(1.0 - leverage, _NOTHING))
-    sums = np.zeros((len(np.unique(groups)), rotated.shape[1]))
-    np.add.at(sums, np.unique(groups, return_inverse=True)[1], rotated * shares[:, None])
+    sums = rotated * shares[:, None]
+    if by_molecule:
+        names, places = np.unique(linear.groups, return_inverse=True)
+        sums = np.stack([sums[places == place].sum(axis=0) for place in range(len(names))])
     unit = linear.typical * linear.scale
     variances = {"plain": np.eye(rotated.shape[1]) * (chi2 if scaled else 1.0), "robust": sums.T @ sums}
     covariances = {name: fitted.covariance(each, free, unit) for name, each in variances.items()}
-    idle, directions, singular_values = _undetermined(linear, np.sqrt(chi2) if scaled else 1.0)
+    idle, directions, singular_values = _undetermined(linear, triangular, np.sqrt(chi2) if scaled else 1.0)
     return Uncertainty(
         labels=linear.labels,
         units=linear.units,
@@ -259,33 +262,27 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
 
 
 class _Fitted(NamedTuple):
-    """The Jacobian of what is fitted, priors included, by singular values: rotated @ diag(sizes) @ directions."""
+    """What is fitted, priors included, by the singular values of its Jacobian."""
 
-    rotated: np.ndarray
-    """(m, r), orthonormal columns."""
-    sizes: np.ndarray
-    """(r,), above 0."""
-    directions: np.ndarray
-    """(r, n)."""
+    back: np.ndarray
+    """(n, r): directions over their singular values, by which residuals become parameters. With the Jacobian before it, its
+    columns are orthonormal."""
     open: np.ndarray
     """(n,), whether an element can change without any residual that does."""
 
     @classmethod
     def of(cls, jacobian: np.ndarray) -> Self:
-        """Decomposed."""
-        orthogonal, triangular = np.linalg.qr(jacobian)
-        left, sizes, directions = np.linalg.svd(triangular)
-        sizes = np.concatenate([sizes, np.zeros(len(directions) - len(sizes))])
+        """From a Jacobian, or a triangular factor of it."""
+        _, sizes, directions = np.linalg.svd(jacobian)
+        sizes = np.concatenate([sizes, np.zeros(len(directions) - len(sizes))])[: len(directions)]
         fixed = sizes > _NOTHING * sizes.max(initial=0.0)
         loose = np.sum(directions[~fixed] ** 2, axis=0) > _NOTHING
-        rotated = orthogonal @ left[:, fixed[: len(left)]]
-        return cls(rotated, sizes[fixed], directions[fixed], loose)
+        return cls(directions[fixed].T / sizes[fixed], loose)
 
     def covariance(self, middle: np.ndarray, free: np.ndarray, unit: np.ndarray) -> np.ndarray:
         """Of all parameters, from that of rotated residuals: NaN at bounds, infinite variances of those that are open."""
-        back = self.directions / self.sizes[:, None]
         result = np.full((len(unit), len(unit)), np.nan)
-        result[np.ix_(free, free)] = back.T @ middle @ back
+        result[np.ix_(free, free)] = self.back @ middle @ self.back.T
         result *= np.outer(unit, unit)
         loose = free[self.open]
         result[loose, :], result[:, loose] = np.nan, np.nan
@@ -293,14 +290,15 @@ class _Fitted(NamedTuple):
         return result
 
 
-def _undetermined(linear: Linearized, deviation: float) -> tuple[tuple[str, ...], tuple[Combination, ...], np.ndarray]:
+def _undetermined(
+    linear: Linearized, triangular: np.ndarray, deviation: float
+) -> tuple[tuple[str, ...], tuple[Combination, ...], np.ndarray]:
     """Parameters without effect, directions that references leave open, and singular values, priors and bounds aside."""
-    jacobian = linear.jacobian[: linear.n_references] * linear.typical
-    norms = np.linalg.norm(jacobian, axis=0)
+    norms = np.linalg.norm(triangular, axis=0)
     without = norms <= _NOTHING * norms.max(initial=0.0)
     numbers = np.flatnonzero(~without)
-    _, sizes, directions = np.linalg.svd(np.linalg.qr(jacobian[:, numbers], mode="r"))
-    sizes = np.concatenate([sizes, np.zeros(len(numbers) - len(sizes))])
+    _, sizes, directions = np.linalg.svd(triangular[:, numbers])
+    sizes = np.concatenate([sizes, np.zeros(len(numbers))])[: len(numbers)]
     loose = sizes <= max(_NOTHING * sizes.max(initial=0.0), deviation / _LOOSE)
     found = [_combination(linear, numbers, each) for each in _sparse(directions[loose])]
     idle = tuple(linear.labels[number] for number in np.flatnonzero(without))
