@@ -25,8 +25,10 @@ def main() -> None:
     """Read, fit, compare, write back, run."""
     molecule = load_molecule("alanine_dipeptide")
     topology = topology_of(molecule)
-    system = app.ForceField("amber14-all.xml").createSystem(topology)
-    systems, forcefield, active = from_openmm(system, molecule, topology, fit=("bonds", "angles"))
+    shipped = app.ForceField("amber14-all.xml")
+    system = shipped.createSystem(topology)
+    types = [atom.type for template in shipped.getMatchingTemplates(topology) for atom in template.atoms]
+    systems, forcefield, active = from_openmm(system, molecule, topology, fit=("bonds", "angles"), types=types)
 
     references = ReferenceData()
     references.add_normal_modes(molecule)

@@ -10,8 +10,8 @@ from q2mm_accel.model.molecule import Molecule
 
 SMALL = ("ch3f", "water", "methanol", "ethane", "formaldehyde", "hcn", "h2o2", "c2h2", "sn2_ts")
 """Eight small minima and `sn2_ts`, the transition state of F⁻ + CH3F."""
-LARGER = ("acrylamide", "alanine_dipeptide", "mnh_co4_ph3")
-"""Minima of 10 to 22 atoms: a conjugated amide, ACE-ALA-NME (C7eq, in OpenMM's order of atoms) and cis-HMn(CO)4(PH3)."""
+LARGER = ("acrylamide", "alanine_dipeptide")
+"""Minima of 10 and 22 atoms; the second is ACE-ALA-NME (C7eq), its atoms in the order of OpenMM's residues."""
 MOLECULES = (*SMALL, *LARGER)
 """Names of all the data sets."""
 PROVENANCE = ("method", "basis", "program", "source")
