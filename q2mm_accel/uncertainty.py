@@ -221,8 +221,8 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
     free = np.flatnonzero(~linear.at_bounds)
     count = linear.n_references
     jacobian = linear.jacobian * linear.typical
-    triangular = np.linalg.qr(jacobian[:count], mode="r")  # of the references: much smaller, and all that follows needs
-    fitted = _Fitted.of(np.linalg.qr(np.concatenate([triangular, jacobian[count:]])[:, free], mode="r"))
+    triangular = _triangular(jacobian[:count])  # of the references: much smaller, and all that follows needs
+    fitted = _Fitted.of(_triangular(np.concatenate([triangular, jacobian[count:]])[:, free]))
     rotated, residuals = jacobian[:count, free] @ fitted.back, linear.residuals[:count]
     leverage = np.sum(rotated**2, axis=1)
     freedom = count - float(leverage.sum())
@@ -259,6 +259,12 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
         idle=idle,
         undetermined=directions,
     )
+
+
+def _triangular(matrix: np.ndarray) -> np.ndarray:
+    """R of a matrix Q R with orthonormal columns of Q."""
+    found: Any = np.linalg.qr(matrix, mode="r")
+    return found
 
 
 class _Fitted(NamedTuple):
