@@ -1,67 +1,30 @@
 """Fit molecular-mechanics force fields to quantum chemistry in one compiled, differentiable JAX program.
 
-Describe molecules (`Molecule`, `System`), a `ForceField` and `Reference` values; `FusedObjective` gives SciPy the loss
-and its exact gradient.
+`fit` goes all the way from molecules to a validated force field. Step by step: describe molecules (`Molecule`, `System`), a
+`ForceField` and `Reference` values; `FusedObjective` gives SciPy the loss and its exact gradient.
+
+The public names are those of `q2mm_accel.public`. All are loaded, and JAX is set up, when the first one is asked for:
+so `q2mm-accel --help` need not wait for JAX.
 """
 
-from q2mm_accel.comparison import Comparison, compare
-from q2mm_accel.drivers import accelerate
-from q2mm_accel.interop.engine_objective import EngineObjective
-from q2mm_accel.interop.openmm_systems import OpenMMModel, from_openmm, to_openmm
-from q2mm_accel.kernel.potentials import register_form, register_kind
-from q2mm_accel.model.forcefield import ForceField
-from q2mm_accel.model.kinds import Constant, Coordinate, Kind, PairKind, Parameter, Read
-from q2mm_accel.model.matching import match_frequencies
-from q2mm_accel.model.molecule import Molecule
-from q2mm_accel.model.perceive import perceive
-from q2mm_accel.model.reading import read_molecules
-from q2mm_accel.model.references import Reference, ReferenceData
-from q2mm_accel.model.seminario import estimate_force_constants
-from q2mm_accel.model.system import Background, System
-from q2mm_accel.objective import FusedObjective
-from q2mm_accel.parameters.priors import Prior
-from q2mm_accel.parameters.ties import Tie
-from q2mm_accel.runtime import keep_compiled
-from q2mm_accel.solvers.lane import Status
-from q2mm_accel.spectra import frequencies
-from q2mm_accel.stationary import relax_systems
-from q2mm_accel.validation import Validation, validate
-from q2mm_accel.writers.forcefields import write_forcefield
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Background",
-    "Comparison",
-    "Constant",
-    "Coordinate",
-    "EngineObjective",
-    "ForceField",
-    "FusedObjective",
-    "Kind",
-    "Molecule",
-    "OpenMMModel",
-    "PairKind",
-    "Parameter",
-    "Prior",
-    "Read",
-    "Reference",
-    "ReferenceData",
-    "Status",
-    "System",
-    "Tie",
-    "Validation",
-    "accelerate",
-    "compare",
-    "estimate_force_constants",
-    "frequencies",
-    "from_openmm",
-    "keep_compiled",
-    "match_frequencies",
-    "perceive",
-    "read_molecules",
-    "register_form",
-    "register_kind",
-    "relax_systems",
-    "to_openmm",
-    "validate",
-    "write_forcefield",
-]
+if TYPE_CHECKING:
+    from q2mm_accel.public import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    if name == "public":  # while it is being imported
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from q2mm_accel import public
+
+    globals().update({each: getattr(public, each) for each in public.__all__}, __all__=public.__all__)
+    if name not in globals():
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    from q2mm_accel import public
+
+    return sorted({*globals(), *public.__all__})

@@ -67,7 +67,7 @@ def _checked(mesh: Mesh) -> Mesh:
     if mesh.devices.flat[0].platform == "cpu" and count > 1 and not spare_threads(count):
         raise DeviceError(
             f"{count} devices on this CPU need at least {2 * count} threads, or they may wait for each other for ever. "
-            "Import q2mm_accel before the first operation of JAX and after XLA_FLAGS or jax_num_cpu_devices are set, or "
+            "Import from q2mm_accel before the first operation of JAX, after XLA_FLAGS or jax_num_cpu_devices are set, or "
             f"set NPROC={4 * count} in the environment."
         )
     return mesh

@@ -80,6 +80,14 @@ class LinearityError(Q2MMAccelError, ValueError):
     """A direct solve was asked for, but something in the objective is not linear in force constants and equilibria."""
 
 
+class ResultError(Q2MMAccelError, RuntimeError):
+    """A saved result is damaged, of another version, or none."""
+
+
+class UncertaintyError(Q2MMAccelError, ValueError):
+    """The data leave nothing from which error bars could be told."""
+
+
 class SolverError(Q2MMAccelError, RuntimeError):
     """A solver broke a promise, such as to stay within bounds; or there is no solution."""
 

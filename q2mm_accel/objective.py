@@ -16,7 +16,14 @@ from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, OptimizeResult
 
 from q2mm_accel.devices import check_batch_size, mesh_of
-from q2mm_accel.errors import NonFiniteError, OptionError, ParameterError, RelaxationError, TopologyError
+from q2mm_accel.errors import (
+    NonFiniteError,
+    OptionError,
+    ParameterError,
+    ReferenceDataError,
+    RelaxationError,
+    TopologyError,
+)
 from q2mm_accel.inputs import FitInputs
 from q2mm_accel.interop.engine_objective import EngineObjective
 from q2mm_accel.interop.engines import is_known
@@ -31,7 +38,15 @@ from q2mm_accel.kernel.relaxation import relax, relaxed_by, search_from, visit, 
 from q2mm_accel.kernel.stiffness import stiffness_slopes
 from q2mm_accel.kernel.trust_region import SENTENCES, Outcome
 from q2mm_accel.memory import Estimate, Warmup, compiled_ahead, estimate, memory_explained
-from q2mm_accel.model.arguments import as_tuple, bounds_between, instance, parameter_rows, parameter_vector, truth
+from q2mm_accel.model.arguments import (
+    as_tuple,
+    bounds_between,
+    instance,
+    parameter_rows,
+    parameter_vector,
+    real_array,
+    truth,
+)
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import form_named
 from q2mm_accel.model.reference_table import ReferenceTable
@@ -59,6 +74,7 @@ from q2mm_accel.runtime import exclusive_eigh, require
 from q2mm_accel.solvers.linear import Calls, solve_linear
 from q2mm_accel.solvers.native import solve
 from q2mm_accel.solvers.options import options_of
+from q2mm_accel.uncertainty import Linearized, Uncertainty, uncertainty_of
 
 _CACHED_POINTS = 4
 _BATCH_BYTES = 256 * 2**20
@@ -99,6 +115,17 @@ class FusedObjective:
 
     The loss is Σ [weight (reference - computed)]² over all references, everything computed at the QM geometries, and
     Σ [(center - parameter) / width]² over priors. It is the sum of squares of `residuals`, whatever the options.
+    One bond at 1 Å whose energy k (r - r0)² is to be 8 kcal/mol, with k = 200 and r0 = 0.9:
+
+    >>> from q2mm_accel import ForceField, FusedObjective, Molecule, Reference, System
+    >>> pair = System(Molecule(["H", "F"], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]), bond_atoms=[[0, 1]], bond_types=[0])
+    >>> field = ForceField(form="harmonic", bond_force_constants=[200.0], bond_lengths=[0.9])
+    >>> objective = FusedObjective([pair], field, [Reference("energy", 8.0, 1.0)])
+    >>> round(objective.fun([200.0, 0.9]), 9), objective.jac([200.0, 0.9]).round(6).tolist()
+    (36.0, [-0.12, 480.0])
+
+    (8 - 2)² = 36; its slopes are -2 (8 - 2) (r - r0)² and 2 (8 - 2) 2 k (r - r0).
+
     All methods take any array-like x of n numbers and return NumPy arrays of float64 that the caller may keep and change.
     Objectives can be pickled; copies are built again from the same inputs, on one device, and give bitwise the same values.
 
@@ -383,6 +410,21 @@ class FusedObjective:
         priors = len(self.problem.references.present) + np.arange(len(self.inputs.priors.weight))
         return np.concatenate([np.arange(len(self.references)), priors])
 
+    def reweighted(self, weights: ArrayLike) -> "FusedObjective":
+        """The same objective with other weights, without compiling anything again: of parts of the data, or resampled ones.
+
+        Args:
+            weights: shape (R,), of `references`, 0 or above; those of 0 count nothing.
+
+        Raises:
+            ReferenceDataError: another shape, or a weight that is negative or not finite.
+        """
+        values = real_array(weights, "weights", ReferenceDataError, shape=(len(self.references),))
+        if (values < 0.0).any():
+            number = int(np.argmin(values))
+            raise ReferenceDataError(f"weights[{number}] is {values[number]}; a weight is 0 or above.")
+        return _opened(type(self), replace(self.inputs, weights=values))
+
     def expand(self, x: ArrayLike) -> np.ndarray:
         """All parameters of the force field at x, shape (n_parameters,), in its units."""
         return self.space.expand(parameter_vector(x, self.labels, "x"))
@@ -641,6 +683,43 @@ class FusedObjective:
             Calls(self.fun_and_jac, self.hess, self.predictions, self._changes, self._stiffness_slopes),
             stiffness,
         )
+
+    def uncertainty(self, x: ArrayLike, scaled: bool = True, by_molecule: bool = False) -> Uncertainty:
+        """Standard errors at a minimum, correlations, and what the references do not determine.
+
+        Args:
+            x: the minimum, shape (n,).
+            scaled: whether weights are known up to a common factor only, which the deviations tell. Otherwise they are
+                1 / standard deviation, in the references' units.
+            by_molecule: whether `robust_errors` take deviations of the same molecule as related, which needs many molecules.
+
+        Returns:
+            The uncertainty, in the force field's units.
+
+        Raises:
+            UncertaintyError: there are no more references than parameters to be determined from them.
+            ParameterError, NonFiniteError: as for `fun`.
+        """
+        vector, space = parameter_vector(x, self.labels, "x"), self.space
+        units = space.forcefield.each(lambda parameter: parameter.unit)
+        counting = np.flatnonzero(self.inputs.weights > 0.0)
+        rows = np.concatenate([counting, np.arange(len(self.references), len(self.residual_labels))])
+        names = self.reference_labels
+        linear = Linearized(
+            residuals=self.residuals(vector)[rows],
+            jacobian=self.residuals_jac(vector)[rows],
+            n_references=len(counting),
+            groups=self.references.system[counting],
+            x=vector,
+            lower=self.bounds.lb,
+            upper=self.bounds.ub,
+            typical=self.typical_scale,
+            scale=space.scale[space.free],
+            labels=self.labels,
+            units=tuple(units[number] for number in space.free),
+            references=[names[number] for number in counting],
+        )
+        return uncertainty_of(linear, truth(scaled, "scaled", OptionError), truth(by_molecule, "by_molecule", OptionError))
 
     def checkpoint(self, path: str | PathLike, every: float = 30.0) -> Callable:
         """A callback for SciPy's optimizers that saves the best point so far, for `resume` or `resume_point`.

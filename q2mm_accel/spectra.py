@@ -30,6 +30,19 @@ def frequencies(systems: Iterable[System], forcefield: ForceField, batch_size: i
     Returns:
         One array (3 n_atoms,) [cm⁻¹] per system, ascending; imaginary frequencies are negative.
 
+    Example:
+        Two atoms and a spring, E = k (r - r0)²: the square of the angular frequency is 2 k over the reduced mass.
+
+        >>> from q2mm_accel import ForceField, Molecule, System, frequencies
+        >>> pair = Molecule(["H", "F"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.92]], masses=[1.008, 18.998])
+        >>> system = System(pair, bond_atoms=[[0, 1]], bond_types=[0])
+        >>> field = ForceField(form="harmonic", bond_force_constants=[600.0], bond_lengths=[0.92])
+        >>> round(float(frequencies([system], field)[0][-1]))
+        3845
+        >>> reduced_mass = 1.008 * 18.998 / (1.008 + 18.998)  # u
+        >>> round((2.0 * 600.0 * 4184.0 / reduced_mass * 1e23) ** 0.5 / (2.0 * 3.14159265 * 2.99792458e10))
+        3845
+
     Raises:
         FormError: unknown functional form.
         ParameterError: no force field.

@@ -2,236 +2,273 @@
 
 import csv
 import json
+import os
+import re
+import shutil
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tolerances
 
-from q2mm_accel import cli, frequencies, validate
+from q2mm_accel import FusedObjective, cli, validate
+from q2mm_accel.cli import actions, codes
+from q2mm_accel.cli.configuration import request_of
+from q2mm_accel.datasets import load_molecule
 from q2mm_accel.datasets.modes import load_modes_problem
-from q2mm_accel.datasets.problems import PROBLEMS, load_problem
 from q2mm_accel.errors import DatasetError
 from q2mm_accel.io.results import read_forcefield
 
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-def fit(folder, *arguments, objective="frequencies"):
-    """The exit status, and the results as they were written; by default of q2mm's objective, frequencies."""
-    status = cli.main(["fit", *arguments, "--objective", objective, "--output", str(folder)])
-    with (folder / "frequencies.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return status, json.loads((folder / "result.json").read_text(encoding="utf-8")), rows
-
-
-def column(rows, name):
-    return np.array([float(row[name]) for row in rows])
-
-
-def rmsd(rows, computed):
-    return np.sqrt(np.mean((column(rows, computed) - column(rows, "reference_cm-1")) ** 2))
+FILES = ["fit.json", "forcefield.json", "frequencies.csv", "report.html"]
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
-    """A fit of CH3F: the folder, the exit status, and the results."""
-    folder = tmp_path_factory.mktemp("fits") / "new" / "ch3f"
-    return folder, *fit(folder, "ch3f")
-
-
-def test_a_fit_writes_three_files(fitted):
-    folder, status, result, rows = fitted
-    assert status == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["forcefield.json", "frequencies.csv", "result.json"]
-    assert result["success"] and result["rmsd_fitted"] < 10.0 < 100.0 < result["rmsd_start"]
-    assert [row["molecule"] for row in rows] == ["ch3f"] * 9
-    assert [int(row["mode"]) for row in rows] == list(range(6, 15))
-
-
-def test_what_is_written_agrees_with_a_recomputation(fitted):
-    folder, _, result, rows = fitted
-    problem, written = load_problem("ch3f"), read_forcefield(folder / "forcefield.json")
-    modes = [int(row["mode"]) for row in rows]
-    for forcefield, name in ((problem.forcefield, "start"), (written, "fitted")):
-        computed = frequencies(problem.systems, forcefield)[0][modes]
-        np.testing.assert_allclose(column(rows, f"{name}_cm-1"), computed, atol=tolerances.FREQUENCY, rtol=0.0)
-        assert result[f"rmsd_{name}"] == pytest.approx(rmsd(rows, f"{name}_cm-1"), rel=tolerances.CLOSED_FORM)
-    published = problem.systems[0].molecule.normal_modes.frequencies
-    np.testing.assert_array_equal(column(rows, "reference_cm-1"), published)
-    assert result["parameters"] == dict(zip(written.labels, written.parameters.tolist(), strict=True))
-    weight = sum(reference.weight**2 for reference in problem.references)
-    assert result["loss"] == pytest.approx(weight * result["rmsd_fitted"] ** 2, rel=tolerances.BATCH)
-
-
-def test_a_fit_prints_its_tables(tmp_path, capsys):
-    status, result, rows = fit(tmp_path, "water")
-    printed = capsys.readouterr().out
-    assert status == 0
-    for words in ("1 molecules, 4 parameters, 3 frequencies", "QM", "start", "fitted", "bond H-O k", "all", "Written to"):
-        assert words in printed
-    for row in rows:
-        shown = [f"{float(row[name]):.1f}" for name in ("reference_cm-1", "start_cm-1", "fitted_cm-1")]
-        line = next(line for line in printed.splitlines() if f"│ {row['mode']:>4} │" in line)
-        assert [word for word in line.replace("│", " ").split()][:5] == ["water", row["mode"], *shown]
-    assert f"{result['rmsd_start']:.2f}" in printed and f"{result['rmsd_fitted']:.2f}" in printed
-    assert f"{result['iterations']} iterations, {result['evaluations']} evaluations" in printed
-    assert result["message"] in printed
+    """A fit of CH3F: the folder, and what was printed to stdout and stderr."""
+    folder = tmp_path_factory.mktemp("fits") / "new" / "[/ch3f]"
+    command = [sys.executable, "-m", "q2mm_accel.cli", "fit", "ch3f", "--output", str(folder)]
+    finished = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=False)
+    assert finished.returncode == codes.HELD, finished.stderr
+    return folder, finished.stdout, finished.stderr
 
 
 @pytest.fixture(scope="module")
-def solved(tmp_path_factory):
-    """A direct solve for CH3F: the folder, the exit status, and the results."""
-    folder = tmp_path_factory.mktemp("solves")
-    return folder, *fit(folder, "ch3f", objective="modes")
+def record(fitted):
+    return json.loads((fitted[0] / "fit.json").read_text(encoding="utf-8"))
 
 
-def test_the_direct_solve_holds_its_molecule(solved):
-    folder, status, result, rows = solved
-    assert status == 0 and result["success"] and result["held"] and result["imaginary_modes"] == 0
-    assert result["largest_bond_deviation"] < 0.01 and result["largest_angle_deviation"] < 1.0
-    assert result["rmsd_own_minimum"] < 35.0 and rmsd(rows, "fitted_cm-1") == pytest.approx(result["rmsd_fitted"])
-    systems = load_modes_problem("ch3f").systems
-    found = validate(systems, read_forcefield(folder / "forcefield.json"))
-    assert found.frequency_rmsd == pytest.approx(result["rmsd_own_minimum"]) and found.held
-    np.testing.assert_allclose(column(rows, "fitted_cm-1"), found.molecules[0].at_qm, atol=tolerances.FREQUENCY)
+def test_a_fit_writes_its_files_and_says_so(fitted):
+    folder, _, errors = fitted
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert f"Written to {folder}: " in errors and all(name in errors for name in FILES)
+    assert re.search(r"(?s)perceive.*build and compile.*solve \(loss \d.*validate \(loss \d.*error bars", errors)
 
 
-def test_an_anharmonic_form_goes_on_from_the_direct_solve(tmp_path, capsys):
-    status, result, _ = fit(tmp_path, "water", "--form", "mm3", "--no-urey-bradley", objective="modes")
-    printed = capsys.readouterr().out
-    assert status == 0 and result["held"] and result["rmsd_own_minimum"] < 60.0
-    assert read_forcefield(tmp_path / "forcefield.json").form == "mm3"
-    assert "What the force field does by itself" in printed and "WARNING" not in printed
+def test_a_fit_prints_at_most_25_lines(fitted):
+    lines = fitted[1].splitlines()
+    assert len(lines) <= 25
+    assert "harmonic: 1 molecules, 12 parameters, 54 data; loss 8.069" in lines[0]
+    assert any(line.startswith("ch3f ") for line in lines) and any("30.0 cm⁻¹ at the QM" in line for line in lines)
+    assert any(re.match(r"! \d parameters? (is|are) at a bound", line) for line in lines)
 
 
-def test_a_fit_of_frequencies_that_lets_the_molecule_go_says_so(fitted, tmp_path, capsys):
-    _, status, result, _ = fitted
-    assert status == 0 and not result["held"] and result["rmsd_own_minimum"] > 10.0 * result["rmsd_fitted"]
-    assert any("does not hold" in line for line in result["warnings"])
-    fit(tmp_path, "ch3f", "--maxiter", "40")
-    assert "WARNING: this force field does not hold its molecules" in capsys.readouterr().out
+def test_what_is_written_agrees_with_a_recomputation(fitted, record):
+    folder = fitted[0]
+    written, systems = read_forcefield(folder / "forcefield.json"), load_modes_problem("ch3f").systems
+    found = validate(systems, written)
+    (molecule,) = record["molecules"]
+    assert record["held"] and found.held and record["rmsd"]["fitted own"] == pytest.approx(found.frequency_rmsd)
+    np.testing.assert_allclose(molecule["fitted own"], found.molecules[0].own, atol=tolerances.FREQUENCY)
+    assert {each["label"]: each["fitted"] for each in record["parameters"]} == dict(
+        zip(written.labels, written.parameters.tolist(), strict=True)
+    )
+    assert [each["state"] for each in record["parameters"]].count("at a bound") == 2
+    with (folder / "frequencies.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_allclose([float(row["QM (cm-1)"]) for row in rows], molecule["QM"])
+    assert [row["molecule"] for row in rows] == ["ch3f"] * 9 and "fit ch3f" in record["provenance"]["command"]
 
 
-def test_a_transition_state_can_be_fitted(tmp_path):
-    status, result, rows = fit(tmp_path, "sn2_ts")
-    assert status == 0 and result["rmsd_fitted"] < result["rmsd_start"]
-    assert len(rows) == 11
+def test_the_report_is_complete_in_itself(fitted):
+    page = (fitted[0] / "report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/svg+xml;base64,') == 4 and not re.search(r'(src|href)="(?!data:)', page)
+    for words in (
+        "What to distrust",
+        "Parameters",
+        "bond C(FHHH)-F(C) k",
+        "What the data determine",
+        "Provenance",
+        "jaxlib",
+    ):
+        assert words in page
 
 
-def test_the_harmonic_form_can_be_chosen(tmp_path):
-    status, result, _ = fit(tmp_path, "water", "--form", "harmonic")
-    assert status == 0 and result["rmsd_fitted"] < result["rmsd_start"]
-    assert read_forcefield(tmp_path / "forcefield.json").form == "harmonic"
+@pytest.mark.parametrize("name", ["again.html", "again.md"])
+def test_a_report_is_written_again(fitted, tmp_path, name):
+    assert cli.main(["report", str(fitted[0]), "--output", str(tmp_path / name)]) == codes.HELD
+    assert "bond C(FHHH)-F(C) k" in (tmp_path / name).read_text(encoding="utf-8")
 
 
-def test_notes_are_printed_for_what_the_force_field_leaves_out(tmp_path, capsys):
-    fit(tmp_path, "c2h2", "--maxiter", "1")
-    assert "Note: " in (printed := capsys.readouterr().out) and "c2h2" in printed
+def test_a_force_field_is_validated_with_a_file(fitted, tmp_path, capsys):
+    molecule = load_molecule("ch3f")
+    path = tmp_path / "mine.npz"
+    np.savez(path, symbols=molecule.symbols, coordinates=molecule.coordinates, hessian=molecule.hessian)
+    assert cli.main(["validate", str(fitted[0] / "forcefield.json"), str(path), "--json"]) == codes.HELD
+    found = json.loads(capsys.readouterr().out)
+    assert found["held"] and found["rmsd_own"] == pytest.approx(30.1, abs=0.1) and list(found["molecules"]) == ["mine"]
 
 
-@pytest.mark.parametrize(("limit", "message"), [("--maxtime=0", "--maxtime"), ("--maxiter=1", "ITERATIONS")])
-def test_a_fit_that_is_stopped_early_is_no_worse_than_its_start(tmp_path, limit, message):
-    status, result, rows = fit(tmp_path, "ch3f", limit)
-    assert status == 0
-    assert not result["success"] and message in result["message"]
-    assert result["iterations"] == 1
-    assert rmsd(rows, "fitted_cm-1") <= rmsd(rows, "start_cm-1")
+def test_a_geometry_and_its_hessian_are_one_word(tmp_path, capsys):
+    molecule = load_molecule("hcn")
+    rows = [f"{s} {x:.12f} {y:.12f} {z:.12f}" for s, (x, y, z) in zip(molecule.symbols, molecule.coordinates, strict=True)]
+    (tmp_path / "hcn.xyz").write_text("\n".join(["3", "", *rows]) + "\n")
+    np.save(tmp_path / "hcn.npy", molecule.hessian)
+    assert cli.main(["check", f"{tmp_path}/hcn.xyz+{tmp_path}/hcn.npy"]) == codes.HELD
+    assert "molecules: hcn (3 atoms)" in capsys.readouterr().out
 
 
-def test_a_fit_that_ctrl_c_ends_says_so_and_keeps_its_best_point(tmp_path, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cli, "minimize", interrupted)
-    status, result, _ = fit(tmp_path, "water")
-    assert status == 0 and not result["success"]
-    assert result["message"] == "Stopped early, the best point is kept: interrupted"
-    assert result["rmsd_fitted"] == result["rmsd_start"]
+def test_types_that_a_force_field_does_not_have_are_named(fitted, capsys):
+    assert cli.main(["validate", str(fitted[0] / "forcefield.json"), "water"]) == codes.BAD_INPUT
+    assert_one_line(capsys, "the force field has no type bond H(O)-O(HH)", "angle H(O)-O(HH)-H(O)")
 
 
-def test_without_a_folder_the_results_go_to_one_named_after_the_problem(tmp_path, monkeypatch, capsys):
+def test_a_check_says_what_would_be_fitted(capsys):
+    assert cli.main(["check", "ch3f", "sn2_ts", "--no-urey-bradley", "--json"]) == codes.HELD
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["molecules"] == ["ch3f (5 atoms)", "sn2_ts (6 atoms)"] and found["transition states"] == ["sn2_ts"]
+    assert found["data"] == 54 + 90 and found["parameters"] == 17 and "9 bond of 4 types" in found["terms"]
+    assert "Note: sn2_ts: a transition state" in printed.err
+
+
+def test_the_data_sets_are_listed(capsys):
+    assert cli.main(["datasets"]) == codes.HELD
+    assert re.search(r"(?m)^water +3 atoms$", printed := capsys.readouterr().out) and "rh-enamide" in printed
+
+
+TOML = """
+inputs = ["water.npz", "hcn"]
+urey_bradley = false
+stiffness = 0.25
+priors = { angle_force_constants = 500.0 }
+"""
+
+
+def test_a_toml_file_says_all(tmp_path, capsys):
+    molecule = load_molecule("water")
+    values = {"symbols": molecule.symbols, "coordinates": molecule.coordinates, "hessian": molecule.hessian}
+    np.savez(tmp_path / "water.npz", **values)
+    (tmp_path / "two.toml").write_text(TOML)
+    request = request_of([str(tmp_path / "two.toml")], {"stiffness": None, "form": "mm3"})
+    assert request.inputs == (str(tmp_path / "water.npz"), "hcn") and request.name == "two"
+    assert request.options["stiffness"] == 0.25 and request.options["form"] == "mm3"
+    problem = actions._problem(request)
+    assert [system.molecule.name for system in problem.systems] == ["hcn", "water"]
+    assert problem.stiffness == 0.25 and problem.priors[0].width == 500.0 and problem.forcefield.form == "mm3"
+
+
+CONFIGURATIONS = sorted((Path(__file__).resolve().parent.parent / "examples" / "configurations").glob("*.toml"))
+MY_OBJECTIVE = """
+from q2mm_cases import water_objective
+objective = water_objective()
+"""
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_the_configurations_of_the_examples_can_be_fitted(path, tmp_path, monkeypatch):
+    shutil.copy(path, tmp_path)
+    molecule = load_molecule("h2o2")
+    for number in (1, 2):
+        values = {"symbols": molecule.symbols, "coordinates": molecule.coordinates, "hessian": molecule.hessian}
+        np.savez(tmp_path / f"conformer_{number}.npz", **values)
+    (tmp_path / "my_objective.py").write_text(MY_OBJECTIVE)
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["fit", "water", "--objective", "frequencies", "--maxiter", "1"]) == 0
-    assert (tmp_path / "q2mm-accel-fit" / "water" / "result.json").exists()
-
-
-def test_a_file_that_cannot_be_written_is_reported_in_one_line(tmp_path, capsys):
-    (tmp_path / "result.json").mkdir()
-    assert cli.main(["fit", "water", "--objective", "frequencies", "--maxiter", "1", "--output", str(tmp_path)]) == 1
-    assert_one_line(capsys, "cannot be written", str(tmp_path), "--output")
-
-
-def test_brackets_in_the_name_of_the_folder_are_printed_as_they_are(tmp_path, capsys):
-    assert cli.main(["fit", "water", "--output", str(tmp_path / "[/red]")]) == 0
-    assert "[/red]" in capsys.readouterr().out
-
-
-@pytest.mark.network
-@pytest.mark.exhaustive
-def test_rh_enamide_is_fetched_and_fitted(tmp_path, capsys):
-    status, result, rows = fit(tmp_path, "rh-enamide", "--maxiter", "5")
-    printed = capsys.readouterr().out
-    assert status == 0
-    assert "9 molecules, 182 parameters, 1021 frequencies" in printed
-    assert "15 of 1021" in printed and "15 of 182" in printed and "9 (R,R)-Me-BPE pro-S conformation 2" in printed
-    assert "Note: 99 bond terms have no parameter" in printed
-    assert len(rows) == 1021 and len(result["parameters"]) == 182 and len({row["molecule"] for row in rows}) == 9
-    assert result["rmsd_start"] == pytest.approx(188.15, abs=0.01)
-    assert result["rmsd_fitted"] < 0.6 * result["rmsd_start"]
-
-
-WRONG_USE = {
-    "an unknown problem": (["fit", "benzene"], ("invalid choice: 'benzene'", *PROBLEMS)),
-    "no problem": (["fit"], ("required: PROBLEM",)),
-    "no command": ([], ("required: COMMAND",)),
-    "an unknown form": (["fit", "water", "--form", "amber"], ("invalid choice: 'amber'", "mm3", "harmonic")),
-    "couplings of q2mm's objective": (
-        ["fit", "water", "--couplings", "--objective", "frequencies"],
-        ("--couplings", "--objective modes"),
-    ),
-    "no iterations": (["fit", "water", "--maxiter", "0"], ("--maxiter", "must be at least 1, but is 0")),
-    "iterations in words": (["fit", "water", "--maxiter", "many"], ("--maxiter", "'many'")),
-    "a time in words": (["fit", "water", "--maxtime", "long"], ("--maxtime", "'long'")),
-}
-
-
-@pytest.mark.parametrize("fault", WRONG_USE, ids=str)
-def test_wrong_use_ends_with_status_2_and_says_what_is_allowed(fault, capsys):
-    arguments, words = WRONG_USE[fault]
-    with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
-    assert caught.value.code == 2
-    complaint = capsys.readouterr().err.splitlines()[-1]
-    assert all(word in complaint for word in words), complaint
+    monkeypatch.syspath_prepend(tmp_path)
+    posed = actions._posed(request_of([path.name], {}))
+    assert len(posed.systems) == {"conformers": 2, "several_molecules": 4}.get(path.stem, 1) and (
+        path.stem == "q2mm_objective"
+    ) == isinstance(posed, FusedObjective)
 
 
 def assert_one_line(capsys, *words):
-    """Standard error holds one line with these words."""
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("q2mm-accel: ") and all(word in line for word in words), line
+    """Standard error ends with one line of ours with these words."""
+    errors = capsys.readouterr().err
+    assert errors.count("q2mm-accel: ") == 1 and "Traceback" not in errors
+    assert all(word in errors.split("q2mm-accel: ")[1] for word in words), errors
 
 
-def test_an_error_of_the_package_is_one_line_and_status_1(tmp_path, monkeypatch, capsys):
-    def failing(name, *_):
-        raise DatasetError(f"{name} is damaged; reinstall q2mm_accel.")
+WRONG = {
+    "an unknown name": (["fit", "benzene"], ("benzene",)),
+    "a file that is none": (["fit", "nothing.fchk"], ("nothing.fchk", "No such file")),
+    "an unknown form": (["fit", "water", "--form", "opls"], ("'opls'", "harmonic")),
+    "a stiffness above 1": (["fit", "water", "--stiffness", "2"], ("stiffness is 2.0",)),
+    "TOML beside others": (["check", "a.toml", "water"], ("a.toml", "inputs = [...]")),
+    "a TOML file that is none": (["check", "a.toml"], ("a.toml", "No such file")),
+    "a folder without a fit": (["report", "nowhere"], ("fit.json", "No such file")),
+    "a module that is none": (["compare", "nowhere:objective"], ("nowhere", "MODULE:OBJECTIVE")),
+    "a force field that is none": (["validate", "nothing.json", "water"], ("nothing.json",)),
+}
 
-    monkeypatch.setattr(cli, "load_modes_problem", failing)
-    assert cli.main(["fit", "water", "--output", str(tmp_path / "new")]) == 1
-    assert_one_line(capsys, "water is damaged; reinstall q2mm_accel.")
+
+@pytest.mark.parametrize("fault", WRONG, ids=str)
+def test_bad_input_is_one_line_and_status_2_and_leaves_nothing_behind(fault, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments, words = WRONG[fault]
+    assert cli.main(arguments) == codes.BAD_INPUT
+    assert_one_line(capsys, *words)
+    assert not (tmp_path / "q2mm-accel-fit").exists()
 
 
-def test_without_rich_the_command_to_install_it_is_printed(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    assert cli.main(["fit", "water"]) == 1
-    assert_one_line(capsys, "rich is not installed", "python -m pip install 'q2mm_accel[cli]'")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("inputs = ['water']\nforms = 'mm3'", ("no key 'forms'", "nearest is 'form'")),
+        ("inputs = ['water']\nmaxiter = 'many'", ("maxiter is 'many'", "must be a int")),
+        ("inputs = ['water']\nvdw = 1", ("vdw is 1", "must be a bool")),
+        ("form = 'mm3'", ("either inputs",)),
+        ("inputs = ['water']\nq2mm = 'a:b'", ("either inputs",)),
+        ("inputs = ['*.nothing']", ("no file is named",)),
+        ("inputs = [", ("is not TOML",)),
+    ],
+)
+def test_a_wrong_toml_file_is_one_line_with_the_key(text, words, tmp_path, capsys):
+    (tmp_path / "wrong.toml").write_text(text)
+    assert cli.main(["check", str(tmp_path / "wrong.toml")]) == codes.BAD_INPUT
+    assert_one_line(capsys, "wrong.toml" if "named" not in words[0] else "", *words)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": "q2mm_accel fit 1"}', '{"format": "other"}'])
+def test_a_damaged_result_is_one_line(content, tmp_path, capsys):
+    (tmp_path / "fit.json").write_text(content)
+    assert cli.main(["report", str(tmp_path)]) == codes.BAD_INPUT
+    assert_one_line(capsys, "fit.json", "Fit again")
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_reported_before_the_fit(tmp_path, monkeypatch, capsys):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(cli, "load_modes_problem", None)
-    assert cli.main(["fit", "water", "--output", str(tmp_path / "taken")]) == 1
-    assert_one_line(capsys, str(tmp_path / "taken"))
+    monkeypatch.setattr(actions, "fit", None)
+    assert cli.main(["fit", "water", "--output", str(tmp_path / "taken")]) == codes.BAD_INPUT
+    assert_one_line(capsys, str(tmp_path / "taken"), "--output")
+
+
+def test_words_that_make_no_sense_end_with_status_2(capsys):
+    for arguments in (["fit"], ["fit", "water", "--maxiter", "0"], ["nothing"], ["fit", "water", "--displacement", "x"]):
+        assert cli.main(arguments) == codes.BAD_INPUT
+        assert "Error: " in capsys.readouterr().err
+
+
+def test_an_error_of_the_package_is_one_line(tmp_path, monkeypatch, capsys):
+    def failing(*_, **__):
+        raise DatasetError("water is damaged; reinstall q2mm_accel.")
+
+    monkeypatch.setattr(actions, "load_modes_problem", failing)
+    assert cli.main(["fit", "water", "--output", str(tmp_path / "new")]) == codes.BAD_INPUT
+    assert_one_line(capsys, "water is damaged; reinstall q2mm_accel.")
+    assert not (tmp_path / "new").exists()
+
+
+def test_help_and_version_need_no_jax(tmp_path):
+    code = "import sys, q2mm_accel.cli as cli; codes = cli.main(['--version']), cli.main(['fit', '--help'])"
+    code += "; print(codes, 'jax' in sys.modules, 'numpy' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    assert finished.stdout.splitlines()[-1] == "(0, 0) False False" and "--urey-bradley" in finished.stdout
+
+
+def test_a_fit_that_ctrl_c_ends_leaves_a_checkpoint_and_goes_on(tmp_path, monkeypatch, capsys):
+    words = ["fit", "water", "--form", "mm3", "--output", str(tmp_path)]
+    with monkeypatch.context() as patched:
+        original = FusedObjective.solve_native
+        press = {"callback": lambda _: os.kill(os.getpid(), signal.SIGINT), "callback_every": 1}
+        patched.setattr(FusedObjective, "solve_native", lambda *args, **options: original(*args, **options, **press))
+        assert cli.main(words) == codes.INTERRUPTED
+    assert "--resume" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", *FILES]
+    assert json.loads((tmp_path / "fit.json").read_text(encoding="utf-8"))["message"] == "Interrupted by the user."
+    assert cli.main([*words, "--resume"]) == codes.HELD
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert json.loads((tmp_path / "fit.json").read_text(encoding="utf-8"))["success"]

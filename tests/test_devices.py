@@ -146,7 +146,7 @@ def test_devices_that_would_wait_for_each_other_for_ever_are_refused():
     finished = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
     (with_two,) = finished.stdout.split()
     assert float(with_two) > 0.0
-    words = ("DeviceError: 4 devices on this CPU need at least 8 threads", "Import q2mm_accel before", "NPROC=16")
+    words = ("DeviceError: 4 devices on this CPU need at least 8 threads", "Import from q2mm_accel before", "NPROC=16")
     assert all(word in finished.stderr for word in words)
 
 

@@ -22,15 +22,17 @@ LAYERS = (
     ("interop",),
     ("writers",),
     ("inputs",),
-    ("solvers",),
+    ("solvers", "uncertainty"),
     ("objective",),
     ("spectra", "stationary"),
     ("validation",),
-    ("drivers", "comparison"),
-    ("__init__",),
-    ("report", "datasets", "cli", "benchmark"),
+    ("drivers", "comparison", "recipe"),
+    ("crossvalidation", "report"),
+    ("fitting",),
+    ("public", "__init__"),
+    ("datasets", "cli", "benchmark"),
 )
-"""Modules and packages, each of which may import what stands before it or beside it; `__init__` holds the public names."""
+"""Modules and packages, each of which may import what stands before it or beside it; `public` holds the public names."""
 UNTRACED = {"errors": "jax", "units": "jax", "readers": "jax", "model": "jax", "parameters": "jax", "problem": "jax.numpy"}
 """What layers that compute with NumPy do not import; `problem` registers its arrays with JAX."""
 OPTIONAL = (

@@ -106,9 +106,9 @@ def test_float32_mode_chosen_by_the_user_is_refused_with_the_remedy():
     assert "PrecisionError" in finished.stderr and "JAX_ENABLE_X64=0" in finished.stderr
 
 
-def test_float64_is_switched_on_where_nobody_chose():
+def test_float64_is_switched_on_with_the_first_public_name_where_nobody_chose():
     environment = {key: value for key, value in os.environ.items() if key != "JAX_ENABLE_X64"}
-    code = "import q2mm_accel, jax; print(jax.config.jax_enable_x64)"
+    code = "import q2mm_accel, jax; q2mm_accel.Molecule; print(jax.config.jax_enable_x64)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert finished.stdout.strip() == "True"
 

@@ -34,11 +34,14 @@ from q2mm_accel import (
     Tie,
     accelerate,
     compare,
+    cross_validate,
     estimate_force_constants,
+    fit,
     frequencies,
     from_openmm,
     keep_compiled,
     perceive,
+    prepare,
     read_molecules,
     register_form,
     register_kind,
@@ -163,6 +166,8 @@ OPTIONS = {
 }
 
 OF_OBJECTIVES = {
+    "uncertainty": method("uncertainty", {"x": set(), "scaled": TRUTH, "by_molecule": TRUTH}, x=X0),
+    "reweighted": method("reweighted", {"weights": set()}, weights=[1.0]),
     **{name: of_x(name) for name in ("expand", "forcefield", "fun", "jac", "fun_and_jac", "residuals", "residuals_jac")},
     **{name: of_x(name) for name in ("hess", "predictions")},
     "reduce": method("reduce", {"parameters": set()}, parameters=X0),
@@ -333,6 +338,43 @@ AT_THE_TOP = {
         {"systems": [SYSTEM], "forcefield": forcefield()},
         {"systems": set(), "forcefield": set(), "batch_size": OPTIONAL | COUNT},
     ),
+    "prepare": Case(
+        prepare,
+        {"molecules": [WATER]},
+        {
+            "molecules": set(),
+            "form": OPTIONAL | TEXT,
+            "forcefield": OPTIONAL,
+            "active": OPTIONAL,
+            "priors": OPTIONAL,
+            "displacement": OPTIONAL | NUMBER,
+            "stiffness": OPTIONAL | NUMBER,
+            "couplings": TRUTH,
+        },
+    ),
+    "fit": Case(
+        fit,
+        {"molecules": [WATER]},
+        {
+            "molecules": set(),
+            "form": OPTIONAL | TEXT,
+            "refine": OPTIONAL,
+            "maxiter": COUNT,
+            "progress": OPTIONAL | {"a class", "a function"},
+            "checkpoint": OPTIONAL | TEXT,
+            "resume": OPTIONAL | TEXT,
+        },
+    ),
+    "cross_validate": Case(
+        cross_validate,
+        {"problem": prepare([WATER])},
+        {
+            "problem": set(),
+            "folds": OPTIONAL,
+            "seed": COUNT,
+            "progress": OPTIONAL | {"a class", "a function"},
+        },
+    ),
     "relax_systems": Case(
         relax_systems,
         {"systems": [SYSTEM], "forcefield": forcefield()},
@@ -491,7 +533,16 @@ ELSEWHERE = {"Reference", "ReferenceData", "match_frequencies"} | {
     *("Constant", "Coordinate", "Kind", "PairKind", "Parameter", "Read")
 }
 """Tested with references; and declarations, which are checked when they are registered."""
-WITHOUT_ARGUMENTS = {"Comparison", "OpenMMModel", "Status", "Validation"}
+WITHOUT_ARGUMENTS = {
+    "Comparison",
+    "CrossValidation",
+    "Fit",
+    "FitProblem",
+    "OpenMMModel",
+    "Status",
+    "Uncertainty",
+    "Validation",
+}
 """And what only this package makes."""
 
 TABLE = {

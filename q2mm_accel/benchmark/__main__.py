@@ -24,9 +24,9 @@ _TABLES = {
 """What can be measured, and the tables of each that can be chosen."""
 
 
-def main() -> None:
-    """Measure, print, and write JSON if asked to."""
-    options = parsed()
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and write JSON if asked to; options are those of the process by default."""
+    options = parsed(arguments)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # fresh processes need a GPU's memory as well
     results = {"machine": _machine()}
     print(", ".join(f"{key} {value}" for key, value in results["machine"].items()))

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from q2mm_accel.datasets.modes import load_modes_problem, objective_of, solved
+from q2mm_accel.datasets.modes import load_modes_problem
 from q2mm_accel.datasets.small import SMALL
 from q2mm_accel.errors import Q2MMAccelWarning
 from q2mm_accel.validation import Validation, validate
@@ -50,11 +50,12 @@ def measure(name: str, terms: str) -> dict:
     """All figures of one case: the first solve compiles, the second does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Q2MMAccelWarning)
-        objective = objective_of(load_modes_problem(name, **TERMS[terms]))
+        problem = load_modes_problem(name, **TERMS[terms])
+        objective = problem.objective()
         began = time.perf_counter()
-        solved(objective)
+        problem.solve(objective)
         first = time.perf_counter() - began
-        result = solved(objective)
+        result = problem.solve(objective)
         again = time.perf_counter() - began - first
         found = validate(objective.systems, objective.forcefield(result.x))
         validating = time.perf_counter() - began - first - again

@@ -20,7 +20,7 @@ from jaxopt.linear_solve import solve_cg
 
 from q2mm_accel.benchmark.baseline import angles, distances, energy
 from q2mm_accel.benchmark.timing import first_call, interleaved, nearby, print_times
-from q2mm_accel.datasets.modes import load_modes_problem, objective_of, solved
+from q2mm_accel.datasets.modes import load_modes_problem
 from q2mm_accel.model.reference_table import ReferenceTable
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.system import System
@@ -91,8 +91,9 @@ def measure(name: str, rounds: int) -> dict:
 
 def problem(name: str) -> FusedObjective:
     """Geometries and eigenmatrices of a data set, with the force field of its direct solve; x in canonical units."""
-    solving = objective_of(load_modes_problem(name))
-    forcefield, references = solving.forcefield(solved(solving).x), ReferenceData()
+    problem = load_modes_problem(name)
+    solving = problem.objective()
+    forcefield, references = solving.forcefield(problem.solve(solving).x), ReferenceData()
     for number, system in enumerate(solving.systems):
         references.add_geometry(system.molecule, number, weight_torsion=0.0)
         references.add_eigenmatrix(np.asarray(system.molecule.hessian), number, diagonal_only=True)

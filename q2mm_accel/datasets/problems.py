@@ -1,9 +1,6 @@
 """Fitting problems by name: the ones that `q2mm-accel fit` and the benchmark run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from q2mm_accel.datasets.rh_enamide import load_rh_enamide
 from q2mm_accel.datasets.small import LARGER, SMALL, load_molecule
@@ -16,7 +13,7 @@ from q2mm_accel.model.perceive import perceive
 from q2mm_accel.model.references import ReferenceData
 from q2mm_accel.model.seminario import estimate_force_constants
 from q2mm_accel.model.system import System
-from q2mm_accel.parameters.priors import Prior
+from q2mm_accel.recipe import FitProblem
 from q2mm_accel.spectra import frequencies
 
 TRANSITION_STATES = {"sn2_ts"}
@@ -27,21 +24,6 @@ FREQUENCY_WEIGHT = 0.001
 
 PROBLEMS = (*SMALL, *LARGER, "small", "rh-enamide")
 """Names of the problems; "small" is the eight small minima together."""
-
-
-@dataclass(frozen=True, eq=False)
-class FitProblem:
-    """Systems, force field to start from, and references."""
-
-    systems: list[System]
-    forcefield: ForceField
-    references: ReferenceData
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Kind of term -> how many have no parameter in the force field."""
-    priors: tuple[Prior, ...] = ()
-    """What is known of parameters beforehand."""
-    active: np.ndarray | None = None
-    """Which of all parameters are fitted; by default all."""
 
 
 def load_problem(name: str, form: str = "mm3") -> FitProblem:

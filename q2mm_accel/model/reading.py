@@ -7,12 +7,14 @@ from typing import Any
 from q2mm_accel.errors import MoleculeError, QMFileError
 from q2mm_accel.model.molecule import Molecule
 
+_Path = str | os.PathLike[str]
 
-def read_molecules(paths: Iterable[str | os.PathLike[str]], **options: Any) -> list[Molecule]:
+
+def read_molecules(paths: Iterable[_Path | tuple[_Path, _Path]], **options: Any) -> list[Molecule]:
     """Molecules of several files, or one error about all that are bad.
 
     Args:
-        paths: the files, in any mixture of formats.
+        paths: the files, in any mixture of formats; a pair is a geometry and the file with its Hessian.
         options: for `Molecule.read`, the same for all.
 
     Returns:
@@ -31,7 +33,8 @@ def read_molecules(paths: Iterable[str | os.PathLike[str]], **options: Any) -> l
     molecules, reasons = [], []
     for path in listed:
         try:
-            molecules.append(Molecule.read(path, **options))
+            pair = {"path": path[0], "hessian": path[1]} if isinstance(path, tuple) and len(path) == 2 else {"path": path}
+            molecules.append(Molecule.read(**pair, **options))
         except MoleculeError as error:
             reasons.append(str(error))
     if reasons:

@@ -244,6 +244,15 @@ def _checked(inputs: FitInputs, stiffness: float | None) -> float | None:
         )
     if inputs.precision != "float64":
         raise OptionError(f"a direct solve needs precision='float64', but the objective has {inputs.precision!r}.")
+    return checked_stiffness(stiffness)
+
+
+def checked_stiffness(stiffness: float | None) -> float | None:
+    """A part of QM's stiffness, or None.
+
+    Raises:
+        OptionError: it is no number from 0 to below 1.
+    """
     if stiffness is None:
         return None
     part = float(real_array(stiffness, "stiffness", OptionError, shape=()))
@@ -310,9 +319,9 @@ def _soft(modes: list[_Modes], predictions: np.ndarray, part: float) -> list[_He
 
 
 def _modes_of(inputs: FitInputs) -> list[_Modes]:
-    """Of all systems whose references hold all elements of their normal modes."""
+    """Of all systems whose references hold all elements of their normal modes, with weights above 0."""
     references, results = inputs.references, []
-    chosen = references.is_kind("normal_mode")
+    chosen = references.is_kind("normal_mode") & (inputs.weights > 0.0)
     for system in np.unique(references.system[chosen]):
         modes, rows = inputs.systems[system].molecule.normal_modes, np.flatnonzero(chosen & (references.system == system))
         count = len(modes.eigenvalues)

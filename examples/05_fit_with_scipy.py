@@ -1,6 +1,6 @@
 """Fit a force field to QM Hessians with SciPy, from nothing but molecules: perceive terms, guess, fit, compare.
 
-Run: python examples/fit_with_scipy.py
+Run: python examples/05_fit_with_scipy.py
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Fit CH3F to its QM frequencies with SciPy and with `solve_native`, which runs the whole fit as one compiled program.
 
 Compiling takes some seconds, once per method and set of molecules; it pays off for large sets and for many starts.
-Run: python examples/fit_native.py
+Run: python examples/06_fit_native.py
 """
 
 import time

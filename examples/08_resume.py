@@ -2,7 +2,7 @@
 
 Ctrl-C works like the time limit here: `solve_native` returns the best point so far, and the file is up to date. Killed, a
 fit goes on from the last file.
-Run: python examples/resume.py
+Run: python examples/08_resume.py
 """
 
 from pathlib import Path

@@ -3,7 +3,7 @@
 Each step changes a line or two, and the next one may wait. The frequencies of CH3F take seconds; its relaxed geometry with
 its eigenvalues a minute or so; Rh-enamide is fetched at the first run.
 
-Needs q2mm: python -m pip install 'q2mm_accel[q2mm]'. Run: python examples/migrate_from_q2mm.py [geometries | rh-enamide]
+Needs q2mm: python -m pip install 'q2mm_accel[q2mm]'. Run: python examples/09_migrate_from_q2mm.py [geometries | rh-enamide]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A force field that holds its molecules: one direct solve for all constants and equilibria, then what it does by itself.
 
-Run: python examples/hold_molecules.py
+Run: python examples/01_hold_molecules.py
 """
 
 from q2mm_accel import FusedObjective, Prior, ReferenceData, estimate_force_constants, perceive, validate

@@ -1,6 +1,6 @@
 """Fit the transition state of F⁻ + CH3F from sixteen starts at once: how many minima does the loss have, and which is best?
 
-Run: python examples/multi_start.py
+Run: python examples/07_multi_start.py
 """
 
 from q2mm_accel import FusedObjective

@@ -3,15 +3,15 @@
 Alanine dipeptide (ACE-ALA-NME) under amber14-all.xml: all the rest of the force field stays as it is, and atoms keep their
 types. What comes back is the OpenMM System that went in, with other numbers.
 
-Needs OpenMM: python -m pip install 'q2mm_accel[openmm]'. Run: python examples/refit_openmm.py
+Needs OpenMM: python -m pip install 'q2mm_accel[openmm]'. Run: python examples/04_refit_openmm.py
 """
 
 import time
 
 import numpy as np
 import openmm
+from dynamics import simulate
 from openmm import app
-from qm_file_to_md import simulate
 
 from q2mm_accel import FusedObjective, Molecule, ReferenceData, from_openmm, to_openmm, validate
 from q2mm_accel.datasets import load_molecule
