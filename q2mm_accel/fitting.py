@@ -169,7 +169,7 @@ def fit(
             watch.loss = objective.fun(objective.x0)
         start = objective.forcefield(objective.x0)
         with watch.stage("solve"):
-            steps = {"maxiter": maxiter, "checkpoint": checkpoint, "resume": resume}
+            steps = {"maxiter": maxiter, "checkpoint": checkpoint, "resume": resume, "callback": watch.step}
             if isinstance(molecules, FusedObjective):
                 result = objective.solve_native(**steps)
             else:
@@ -231,14 +231,24 @@ class _Watch:
         self.loss: float | None = None
         self.rmsd: float | None = None
         self._progress = progress
+        self._name, self._began, self._steps = "", 0.0, 0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        if self._progress is not None:
-            self._progress(name if self.loss is None else f"{name} (loss {self.loss:.4g})")
-        began = time.perf_counter()
+        self._name, self._began, self._steps = name, time.perf_counter(), 0
+        self._say(name if self.loss is None else f"{name} (loss {self.loss:.4g})")
         yield
-        self.stages.append(Stage(name, time.perf_counter() - began, self.loss, self.rmsd))
+        self.stages.append(Stage(name, time.perf_counter() - self._began, self.loss, self.rmsd))
+
+    def step(self, intermediate_result: OptimizeResult) -> None:
+        """What a solver calls every ten steps."""
+        self._steps += 1
+        seconds = time.perf_counter() - self._began
+        self._say(f"{self._name}: {10 * self._steps} steps, loss {intermediate_result.fun:.4g}, {seconds:.0f} s")
+
+    def _say(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress(line)
 
 
 @contextmanager

@@ -264,7 +264,7 @@ def test_a_fit_that_ctrl_c_ends_leaves_a_checkpoint_and_goes_on(tmp_path, monkey
     with monkeypatch.context() as patched:
         original = FusedObjective.solve_native
         press = {"callback": lambda _: os.kill(os.getpid(), signal.SIGINT), "callback_every": 1}
-        patched.setattr(FusedObjective, "solve_native", lambda *args, **options: original(*args, **options, **press))
+        patched.setattr(FusedObjective, "solve_native", lambda *args, **options: original(*args, **options | press))
         assert cli.main(words) == codes.INTERRUPTED
     assert "--resume" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", *FILES]
