@@ -141,6 +141,7 @@ def prepare(
     Raises:
         OptionError: options for perceiving terms beside a force field; a stiffness that it cannot have.
         ReferenceDataError: fewer data than parameters.
+        TopologyError: no parameter at all.
         Q2MMAccelError: as for `perceive`, `estimate_force_constants` and `ReferenceData.add_normal_modes`.
 
     Warns:
@@ -162,6 +163,12 @@ def prepare(
     for number, system in enumerate(systems):
         references.add_normal_modes(system.molecule, system=number, weight_displacement=weight)
     moving = _bonded(start) if active is None else selected(active, start, "active")
+    if not moving.any():
+        names = ", ".join(dict.fromkeys(system.molecule.name for system in systems))
+        raise TopologyError(
+            f"{names}: no parameter is to be fitted, for no atoms are bonded, or active names none. Longer bonds count with "
+            "bond_tolerance= (1.3 by default; above 1.5 for those that form)."
+        )
     known = _priors(start) if priors is None else as_tuple(priors, Prior, "priors", ParameterError)
     if len(references) < int(moving.sum()) and not known:
         raise ReferenceDataError(

@@ -183,6 +183,10 @@ def assert_one_line(capsys, *words):
 WRONG = {
     "an unknown name": (["fit", "benzene"], ("benzene",)),
     "a file that is none": (["fit", "nothing.fchk"], ("nothing.fchk", "No such file")),
+    "a misspelt data set": (["fit", "ch3ff"], ("'ch3ff'", "nearest data set is 'ch3f'")),
+    "a format that is none": (["fit", "water", "--export", ".pdb"], (".pdb", ".frcmod")),
+    "a format that cannot hold it": (["fit", "ch3f", "--export", "frcmod"], ("urey_bradley", ".frcmod")),
+    "no bonds": (["fit", "water", "--bond-tolerance", "0.5"], ("water: no parameter is to be fitted", "bond_tolerance=")),
     "an unknown form": (["fit", "water", "--form", "opls"], ("'opls'", "harmonic")),
     "a stiffness above 1": (["fit", "water", "--stiffness", "2"], ("stiffness is 2.0",)),
     "TOML beside others": (["check", "a.toml", "water"], ("a.toml", "inputs = [...]")),

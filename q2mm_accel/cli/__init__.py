@@ -56,6 +56,7 @@ def _fitted(command):
             click.option("--urey-bradley/--no-urey-bradley", default=None, help="Distance terms of angles (default: yes)."),
             click.option("--couplings/--no-couplings", default=None, help="Couple bonds and angles that share atoms."),
             click.option("--vdw/--no-vdw", default=None, help="Van der Waals terms with UFF's parameters, not fitted."),
+            click.option("--bond-tolerance", type=float, help="Longest bonds, in radii (default: 1.3; saddles: 1.5)."),
             click.option("--displacement", type=float, help="Weight of displacements, per Å √u (default: 100)."),
             click.option("--stiffness", type=float, help="Least part of QM's stiffness (default: 0.5)."),
         )
@@ -76,7 +77,10 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print the resul
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint that an interrupted fit left in the folder.")
 @_as_json
 def fit(inputs, as_json, **options) -> int:
-    """Fit a force field, validate it, and write it with a report."""
+    """Fit a force field, validate it, and write it with a report.
+
+    INPUT: QM files, GEOMETRY+HESSIAN such as acid.xyz+acid.npy, data sets, or one .toml file.
+    """
     from q2mm_accel.cli import actions
 
     return actions.fit_inputs(inputs, options, as_json)

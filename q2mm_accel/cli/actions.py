@@ -6,8 +6,11 @@ import json
 import os
 import shlex
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,8 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
     folder = Path(request.options.get("output") or Path("q2mm-accel-fit") / request.name)
     with _progress() as report:
         posed = _posed(request)
+        suffixes = [f".{each.lstrip('.')}" for each in request.options.get("export", ())]
+        _check_exports(posed, suffixes)
         _make(folder)
         state = folder / "checkpoint"
         resumed = state if request.options.get("resume") else None
@@ -54,8 +59,8 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
             raise
     found.save(folder, command=shlex.join(["q2mm-accel", *sys.argv[1:]]))
     written = ["forcefield.json", "fit.json", "frequencies.csv", "report.html"]
-    for suffix in request.options.get("export", ()):
-        written.append(f"forcefield.{suffix.lstrip('.')}")
+    for suffix in suffixes:
+        written.append(f"forcefield{suffix}")
         write_forcefield(folder / written[-1], found.forcefield, found.problem.systems)
     _answer(found.record() if as_json else None, str(found))
     _say(f"Written to {folder}: {', '.join(written)}")
@@ -80,7 +85,7 @@ def validate_inputs(forcefield: str, words: Sequence[str], options: dict[str, An
     """Relax molecules by a force field."""
     request, chosen = request_of(words, options), read_forcefield(forcefield)
     with _progress() as report:
-        found = prepare(_molecules(request), **{**request.for_prepare, "form": chosen.form})
+        found = _problem(replace(request, options={**request.options, "form": chosen.form}))
         report("validate")
         result = validate(adopt(found.systems, found.forcefield, chosen), chosen)
     _answer(_figures(result) if as_json else None, str(result))
@@ -161,8 +166,21 @@ def _problem(request: Request) -> FitProblem:
 
 def _molecules(request: Request) -> list[Molecule]:
     names = [each for each in request.inputs if each in SMALL and not Path(each).exists()]
-    files = [_pair(each) for each in request.inputs if each not in names]
+    others = [each for each in request.inputs if each not in names]
+    for word in others:
+        near = get_close_matches(word, PROBLEMS, n=1)
+        if near and not Path(word).suffix and not Path(word).exists():
+            raise OptionError(f"there is no file or data set {word!r}; the nearest data set is {near[0]!r}.")
+    files = [_pair(each) for each in others]
     return [*map(load_molecule, names), *(read_molecules(files) if files else [])]
+
+
+def _check_exports(posed: FitProblem | FusedObjective, suffixes: Sequence[str]) -> None:
+    """Refuse before the fit what a format could not hold after it."""
+    forcefield = posed.forcefield if isinstance(posed, FitProblem) else posed.forcefield(posed.x0)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in suffixes:
+            write_forcefield(Path(folder) / f"forcefield{suffix}", forcefield, posed.systems)
 
 
 def _pair(word: str) -> str | tuple[str, str]:
@@ -190,12 +208,15 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     status = console.status("perceive") if console.is_terminal else None
-    with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught:
-        warnings.simplefilter("always", Q2MMAccelWarning)
-        with status or contextlib.nullcontext():
-            yield status.update if status else lambda line: console.print(f"{line} ...")
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        console.print(f"Note: {message}")
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True, category=Q2MMAccelWarning) as caught:
+            warnings.simplefilter("always", Q2MMAccelWarning)
+            with status or contextlib.nullcontext():
+                yield status.update if status else lambda line: console.print(f"{line} ...")
+    finally:  # what failed is often explained by them
+        for message in dict.fromkeys(str(warning.message) for warning in caught):
+            console.print(f"Note: {message}")
 
 
 def _answer(content: dict | None, text: str) -> None:

@@ -319,7 +319,10 @@ class Molecule:
             MoleculeError: there is none.
         """
         if self.hessian is None:
-            raise MoleculeError(f"{self.name}: it has no Hessian, so no {wanted}; pass hessian= when creating it.")
+            raise MoleculeError(
+                f"{self.name}: it has no Hessian, so no {wanted}; pass hessian= when creating it (to the command, "
+                "GEOMETRY+HESSIAN)."
+            )
         return self.hessian
 
 
