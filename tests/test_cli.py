@@ -173,6 +173,12 @@ def test_the_configurations_of_the_examples_can_be_fitted(path, tmp_path, monkey
     ) == isinstance(posed, FusedObjective)
 
 
+def test_zero_is_a_value_and_larger_data_sets_stand_among_others():
+    request = request_of(["water", "acrylamide"], {"stiffness": 0.0, "displacement": None, "vdw": False, "resume": False})
+    assert request.options == {"stiffness": 0.0, "vdw": False}
+    assert [molecule.name for molecule in actions._molecules(request)] == ["water", "acrylamide"]
+
+
 def assert_one_line(capsys, *words):
     """Standard error ends with one line of ours with these words."""
     errors = capsys.readouterr().err

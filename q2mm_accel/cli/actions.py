@@ -21,7 +21,7 @@ from q2mm_accel.cli.configuration import Request, request_of
 from q2mm_accel.comparison import compare
 from q2mm_accel.datasets.modes import load_modes_problem
 from q2mm_accel.datasets.problems import PROBLEMS
-from q2mm_accel.datasets.small import SMALL, load_molecule
+from q2mm_accel.datasets.small import MOLECULES, load_molecule
 from q2mm_accel.errors import InteropError, OptionError, OutputError, Q2MMAccelWarning
 from q2mm_accel.fitting import fit
 from q2mm_accel.io.results import read_forcefield
@@ -118,7 +118,7 @@ def list_datasets(as_json: bool) -> int:
     """The data sets by name."""
     found = {}
     for name in PROBLEMS:
-        molecule = load_molecule(name) if name in SMALL else None
+        molecule = load_molecule(name) if name in MOLECULES else None
         found[name] = {"small": "all small minima together", "rh-enamide": "nine transition states, fetched"}.get(
             name, "" if molecule is None else f"{molecule.n_atoms} atoms"
         )
@@ -165,7 +165,7 @@ def _problem(request: Request) -> FitProblem:
 
 
 def _molecules(request: Request) -> list[Molecule]:
-    names = [each for each in request.inputs if each in SMALL and not Path(each).exists()]
+    names = [each for each in request.inputs if each in MOLECULES and not Path(each).exists()]
     others = [each for each in request.inputs if each not in names]
     for word in others:
         near = get_close_matches(word, PROBLEMS, n=1)

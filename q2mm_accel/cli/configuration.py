@@ -63,7 +63,8 @@ def request_of(words: Sequence[str], options: dict[str, Any]) -> Request:
     Raises:
         OptionError: a TOML file beside other inputs, or one that cannot be read, or has a key or value that it cannot have.
     """
-    given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    # by identity: 0 is a value
+    given = {name: value for name, value in options.items() if value is not None and value is not False and value != ()}
     given |= {name: False for name in ("urey_bradley", "couplings", "vdw") if options.get(name) is False}
     files = [word for word in words if word.endswith(".toml")]
     if not files:
