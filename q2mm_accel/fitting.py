@@ -114,15 +114,11 @@ class Fit:
             f"before the fit: {start.frequency_rmsd_at_qm:.1f} cm⁻¹ at the QM geometries, {start.frequency_rmsd:.1f} at the "
             "own minima",
         ]
-        room = _LINES - len(lines) - 1
-        table = [line for line in str(own).splitlines() if not line.startswith("!")]
-        found = [f"! {line}" for line in self.distrust]
-        if len(table) + len(found) > room:
-            table = [*table[:2], *table[2 : max(3, room - len(found)) - 1], table[-1]] if len(table) > 4 else table
-        shown = found[: room - len(table)]
-        if len(shown) < len(found):
-            shown = [*shown[:-1], f"! and {len(found) - len(shown) + 1} more (.distrust)"]
-        return "\n".join([*lines, *table, *shown])
+        lines += [line for line in str(own).splitlines() if not line.startswith("!")]  # at most 18
+        found, room = [f"! {line}" for line in self.distrust], _LINES - len(lines)
+        if len(found) > room:
+            found = [*found[: room - 1], f"! and {len(found) - room + 1} more (.distrust)"]
+        return "\n".join([*lines, *found])
 
 
 def fit(
@@ -163,7 +159,7 @@ def fit(
     watch = _Watch(progress)
     with _noted() as notes:
         with watch.stage("perceive"):
-            problem, objective = _posed(molecules, form, options)
+            problem, objective = posed(molecules, form, options)
         with watch.stage("build and compile"):
             objective = problem.objective() if objective is None else objective
             watch.loss = objective.fun(objective.x0)
@@ -203,17 +199,16 @@ def _check(refine, maxiter, progress, checkpoint, resume) -> None:
             raise OptionError(f"{name} is {path!r:.60}; give the path of a file.")
 
 
-def _posed(posed, form: str | None, options: dict) -> tuple[FitProblem, FusedObjective | None]:
-    """The problem, and its objective where there is one already."""
-    if not isinstance(posed, FitProblem | FusedObjective):
-        return prepare(posed, form, **options), None
+def posed(given, form: str | None, options: dict) -> tuple[FitProblem, FusedObjective | None]:
+    """The problem that `fit` is given, and its objective where there is one already."""
+    if not isinstance(given, FitProblem | FusedObjective):
+        return prepare(given, form, **options), None
     if form is not None or options:
         names = ", ".join([*(["form"] if form else []), *options])
         raise OptionError(f"{names}: a problem that has been prepared says that itself. Give it to `prepare`.")
-    if isinstance(posed, FitProblem):
-        return posed, None
-    start, references = posed.forcefield(posed.x0), ReferenceData(posed.references)
-    return FitProblem(list(posed.systems), start, references), posed
+    if isinstance(given, FitProblem):
+        return given, None
+    return FitProblem(list(given.systems), given.forcefield(given.x0), ReferenceData(given.references)), given
 
 
 def _uncertainty(objective: FusedObjective, x: np.ndarray) -> Uncertainty | None:

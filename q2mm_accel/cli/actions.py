@@ -23,7 +23,8 @@ from q2mm_accel.datasets.modes import load_modes_problem
 from q2mm_accel.datasets.problems import PROBLEMS
 from q2mm_accel.datasets.small import MOLECULES, load_molecule
 from q2mm_accel.errors import InteropError, OptionError, OutputError, Q2MMAccelWarning
-from q2mm_accel.fitting import fit
+from q2mm_accel.fitting import fit, posed
+from q2mm_accel.io.atomic import replace_file
 from q2mm_accel.io.results import read_forcefield
 from q2mm_accel.model.adopting import adopt
 from q2mm_accel.model.molecule import Molecule
@@ -45,14 +46,14 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
     request = request_of(words, options)
     folder = Path(request.options.get("output") or Path("q2mm-accel-fit") / request.name)
     with _progress() as report:
-        posed = _posed(request)
+        given = _posed(request)
         suffixes = [f".{each.lstrip('.')}" for each in request.options.get("export", ())]
-        _check_exports(posed, suffixes)
+        _check_exports(given, suffixes)
         _make(folder)
         state = folder / "checkpoint"
         resumed = state if request.options.get("resume") else None
         try:
-            found = fit(posed, **_steps(request), progress=report, checkpoint=state, resume=resumed)
+            found = fit(given, **_steps(request), progress=report, checkpoint=state, resume=resumed)
         except KeyboardInterrupt:
             if state.exists():
                 _say(_GO_ON)
@@ -74,8 +75,8 @@ def fit_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> 
 def check_inputs(words: Sequence[str], options: dict[str, Any], as_json: bool) -> int:
     """Say what would be fitted."""
     with _progress():
-        problem = _problem(request_of(words, options))
-        objective = problem.objective()
+        problem, objective = posed(_posed(request_of(words, options)), None, {})
+        objective = problem.objective() if objective is None else objective
     plan = outline(problem, objective)
     _answer(plan if as_json else None, "\n".join(f"{name}: {_words(value)}" for name, value in plan.items()))
     return HELD
@@ -106,10 +107,7 @@ def write_report(folder: str, output: str | None) -> int:
     path = Path(output) if output else Path(folder) / "report.html"
     record = read_record(Path(folder) / "fit.json")
     text = (markdown_of if path.suffix == ".md" else html_of)(record, f"Force field in {folder}")
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Give another file.") from error
+    replace_file(path, text.encode())
     _say(f"Written: {path}")
     return HELD
 
@@ -175,12 +173,12 @@ def _molecules(request: Request) -> list[Molecule]:
     return [*map(load_molecule, names), *(read_molecules(files) if files else [])]
 
 
-def _check_exports(posed: FitProblem | FusedObjective, suffixes: Sequence[str]) -> None:
+def _check_exports(given: FitProblem | FusedObjective, suffixes: Sequence[str]) -> None:
     """Refuse before the fit what a format could not hold after it."""
-    forcefield = posed.forcefield if isinstance(posed, FitProblem) else posed.forcefield(posed.x0)
+    forcefield = given.forcefield if isinstance(given, FitProblem) else given.forcefield(given.x0)
     with tempfile.TemporaryDirectory() as folder:
         for suffix in suffixes:
-            write_forcefield(Path(folder) / f"forcefield{suffix}", forcefield, posed.systems)
+            write_forcefield(Path(folder) / f"forcefield{suffix}", forcefield, given.systems)
 
 
 def _pair(word: str) -> str | tuple[str, str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from q2mm_accel.errors import FormError, OutputError, ParameterError
 from q2mm_accel.io.atomic import checked_path
+from q2mm_accel.io.stored import read_json
 from q2mm_accel.model.arguments import instance
 from q2mm_accel.model.forcefield import ForceField, in_order
 from q2mm_accel.model.kinds import KINDS
@@ -63,14 +64,7 @@ def read_forcefield(path: str | os.PathLike) -> ForceField:
     Raises:
         ParameterError: the file cannot be read or is none, or its content is inconsistent.
     """
-    try:
-        content = json.loads(checked_path(path, ParameterError).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParameterError(f"{path} cannot be read: {error.strerror or error}. Give the path of a force field.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ParameterError(f"{path} is not a force field of q2mm_accel: its format must be {_FORMAT!r}.")
+    content = read_json(path, _FORMAT, "a force field of q2mm_accel", ParameterError, "Give the path of one.")
     arrays = {name: values for name, values in content.items() if name not in _ABOUT}
     begun = [kind.all_fields for kind in KINDS.values() if any(field in arrays for field in kind.all_fields)]
     missing = [name for name in ("form", *(field for fields in begun for field in fields), "labels") if name not in arrays]

@@ -1,6 +1,5 @@
 """A fit as plain values: what is saved as fit.json, and all that reports are made of."""
 
-import json
 import os
 import platform
 from collections import defaultdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from q2mm_accel.errors import ResultError
-from q2mm_accel.io.atomic import checked_path
+from q2mm_accel.io.stored import read_json
 from q2mm_accel.model.forcefield import ForceField
 from q2mm_accel.model.kinds import term_kinds
 from q2mm_accel.model.reference_table import REFERENCE_KINDS
@@ -91,14 +90,7 @@ def read_record(path: str | os.PathLike) -> Record:
     Raises:
         ResultError: the file cannot be read, or is no record of a fit.
     """
-    try:
-        record = json.loads(checked_path(path, ResultError).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultError(f"{path} cannot be read: {error.strerror or error}. Give the folder of a saved fit.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(f"{path} is damaged: {error}. Fit again.") from error
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise ResultError(f"{path} is not a fit of this version: its format must be {_FORMAT!r}. Fit again.")
+    record = read_json(path, _FORMAT, "a fit of this version", ResultError, "Fit again, or give the folder of a saved fit.")
     missing = [name for name in _ENTRIES if name not in record]
     if missing:
         raise ResultError(f"{path} is damaged: it lacks {', '.join(missing)}. Fit again.")

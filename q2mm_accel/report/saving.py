@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from q2mm_accel.errors import OutputError
-from q2mm_accel.io.atomic import checked_path
+from q2mm_accel.io.atomic import checked_path, replace_file
 from q2mm_accel.io.results import write_json, write_table
 from q2mm_accel.report.page import html_of
 from q2mm_accel.report.record import record_of
@@ -47,7 +47,7 @@ def save_fit(fit: "Fit", folder: str | PathLike, command: str = "", report: bool
         write_json(path / "fit.json", record)
         write_table(path / "frequencies.csv", ["molecule", "mode", *(f"{name} (cm-1)" for name in _COLUMNS)], rows)
         if page is not None:
-            (path / "report.html").write_text(page, encoding="utf-8")
+            replace_file(path / "report.html", page.encode())
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error
     return path
