@@ -223,7 +223,9 @@ def uncertainty_of(linear: Linearized, scaled: bool = True, by_molecule: bool = 
     jacobian = linear.jacobian * linear.typical
     triangular = _triangular(jacobian[:count])  # of the references: much smaller, and all that follows needs
     fitted = _Fitted.of(_triangular(np.concatenate([triangular, jacobian[count:]])[:, free]))
-    rotated, residuals = jacobian[:count, free] @ fitted.back, linear.residuals[:count]
+    back = np.zeros((len(linear.x), fitted.back.shape[1]))  # of all elements: columns of the Jacobian need no copy
+    back[free] = fitted.back
+    rotated, residuals = jacobian[:count] @ back, linear.residuals[:count]
     leverage = np.sum(rotated**2, axis=1)
     freedom = count - float(leverage.sum())
     if scaled and freedom < _LEAST_FREEDOM:
@@ -326,10 +328,10 @@ def _combination(linear: Linearized, numbers: np.ndarray, direction: np.ndarray)
     largest = np.argmax(np.abs(direction))
     changes = direction / direction[largest]
     named = np.flatnonzero(np.abs(changes) >= _PART)
-    chosen = numbers[named[np.argsort(-np.abs(changes[named]), kind="stable")]]
-    in_units = dict(zip(numbers.tolist(), changes * (linear.typical * linear.scale)[numbers], strict=True))
+    order = named[np.argsort(-np.abs(changes[named]), kind="stable")]
+    chosen = numbers[order]
     return Combination(
         tuple(linear.labels[number] for number in chosen),
-        tuple(float(in_units[number]) for number in chosen.tolist()),
+        tuple((changes[order] * (linear.typical * linear.scale)[chosen]).tolist()),
         tuple(linear.units[number] for number in chosen),
     )
